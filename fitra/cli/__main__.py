@@ -1,0 +1,3 @@
+from fitra.cli import main
+
+main()

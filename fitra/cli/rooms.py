@@ -1,0 +1,251 @@
+"""One command per room, usable alone on files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from fitra.errors import FitraError
+from fitra.recipe.base import Config
+
+C = TypeVar("C", bound=Config)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+Sets = Annotated[list[str], typer.Option("--set", help="Change a key of this room's config.", metavar="KEY=VALUE")]
+Model = Annotated[Path, typer.Option(help="A model folder.")]
+Stage = Annotated[Path, typer.Option("--corpus", help="Output folder of `corpus clean` or `align run`.")]
+Seed = Annotated[int, typer.Option(help="Seed.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register these commands."""
+
+    def group(name: str, text: str) -> typer.Typer:
+        sub = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+        app.add_typer(sub, name=name)
+        return sub
+
+    corpus = group("corpus", "Clean, deduplicate and label a corpus.")
+    corpus.command("clean", epilog="Example: fitra corpus clean crawl/*.jsonl.gz --out clean")(corpus_clean)
+    corpus.command("explain", epilog="Example: fitra corpus explain clean doc-17")(corpus_explain)
+    align = group("align", "Rewrite a corpus by a code of conduct.")
+    align.command("run", epilog="Example: fitra align run --corpus clean --out aligned")(align_run)
+    policy = group("policy", "The code of conduct.")
+    policy.command("check", epilog="Example: fitra policy check my-policy/")(policy_check)
+    policy.command("show", epilog="Example: fitra policy show default")(policy_show)
+    ledger = group("ledger", "The store of paid answers.")
+    ledger.command("stats", epilog="Example: fitra ledger stats runs/real/ledger")(ledger_stats)
+    ledger.command("verify", epilog="Example: fitra ledger verify runs/real/ledger")(ledger_verify)
+    ledger.command("export", epilog="Example: fitra ledger export runs/real/ledger answers.jsonl")(ledger_export)
+    vocab = group("vocab", "Expand a base model's vocabulary.")
+    vocab.command("expand", epilog="Example: fitra vocab expand --base models/base --corpus clean --out v")(
+        vocab_expand
+    )
+    app.command("base", epilog="Example: fitra base --corpus clean --out base")(base)
+    app.command("pretrain", epilog="Example: fitra pretrain --model v/model --corpus aligned --out pt")(pretrain)
+    app.command("sft", epilog="Example: fitra sft qa.jsonl --model pt/model --out chat")(sft)
+    app.command("prefer", epilog="Example: fitra prefer prompts.jsonl --model chat/model --out dpo")(prefer)
+    evaluate = group("eval", "Evaluate models.")
+    evaluate.command("run", epilog="Example: fitra eval run chat/model --out scores --set acva=acva.parquet")(eval_run)
+    evaluate.command("compare", epilog="Example: fitra eval compare scores-a scores-b")(eval_compare)
+
+
+def config(kind: type[C], sets: list[str], **given: Any) -> C:
+    """A room's config from `--set` values and arguments; FitraError for an unknown or ill-typed key."""
+    import difflib
+
+    import yaml
+
+    for item in sets:
+        key, sep, value = item.partition("=")
+        if not sep:
+            raise FitraError(f"--set {item}: expected key=value.", "For example --set min_words=20")
+        *parents, last = key.split(".")
+        here = given
+        for p in parents:
+            here = here.setdefault(p, {})
+        here[last] = yaml.safe_load(value)
+    try:
+        return kind.model_validate(given)
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_input=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        near = difflib.get_close_matches(name, list(kind.model_fields), n=1, cutoff=0.4)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(kind.model_fields)}."
+        raise FitraError(f"--set {name}: {first['msg'].lower()}.", hint) from None
+
+
+def _done(manifest: Any, out: Path) -> None:
+    counts = manifest.get("counts", {}) if isinstance(manifest, dict) else {}
+    print(json.dumps({"out": str(out), "counts": counts}, ensure_ascii=False))
+    if counts.get("quarantined"):
+        raise typer.Exit(3)
+
+
+def corpus_clean(
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
+    out: Out,
+    text: Annotated[str, typer.Option(help="Column with the text.")] = "text",
+    licence_class: Annotated[str, typer.Option(help="A permissive, B share-alike, C non-commercial, D unknown.")] = "D",
+    set_: Sets = [],
+) -> None:
+    """Clean, deduplicate and label documents; every removed one is kept aside with its reason."""
+    from fitra import corpus
+    from fitra.recipe import Corpus
+
+    sources = [{"path": p, "text": text, "licence_class": licence_class} for p in inputs]
+    _done(corpus.clean(config(Corpus, set_, inputs=sources), out), out)
+
+
+def corpus_explain(
+    folder: Annotated[Path, typer.Argument(help="Output folder of `corpus clean`.")],
+    id: Annotated[str, typer.Argument(help="Document id.")],
+) -> None:
+    """Which rule decided on a document, and with which figure."""
+    from fitra import corpus
+
+    print(json.dumps(corpus.explain(folder, id), ensure_ascii=False, indent=2))
+
+
+def align_run(
+    corpus: Stage,
+    out: Out,
+    ledger: Annotated[Path | None, typer.Option(help="Folder of paid answers, shared between runs.")] = None,
+    set_: Sets = [],
+) -> None:
+    """Rewrite documents by the policy; every document ends in one state with a reason."""
+    from fitra import align
+    from fitra.recipe import Align
+
+    _done(align.align(config(Align, set_), corpus, out, ledger=ledger), out)
+
+
+def policy_check(folder: Annotated[str, typer.Argument(help="A policy folder, or 'default'.")]) -> None:
+    """Check that a policy is complete and well-formed."""
+    from fitra import policy
+
+    held = policy.load(folder)
+    print(f"{held.id} {held.hash[:12]}: {len(held.rules)} rules, fine")
+
+
+def policy_show(folder: Annotated[str, typer.Argument(help="A policy folder, or 'default'.")] = "default") -> None:
+    """Print a policy's rules."""
+    from fitra import policy
+
+    held = policy.load(folder)
+    print(f"{held.id} {held.hash}")
+    for rule in held.rules:
+        print(f"\n[{rule.group}] {rule.id}\n  {rule.statement_en}\n  {rule.statement_ar}")
+
+
+Ledger = Annotated[Path, typer.Argument(help="Ledger folder.")]
+
+
+def ledger_stats(folder: Ledger) -> None:
+    """Count answers, bytes and writers."""
+    from fitra.llm import ledger
+
+    print(json.dumps(ledger.stats(folder), ensure_ascii=False, indent=2))
+
+
+def ledger_verify(folder: Ledger) -> None:
+    """Read every record and check it; exits with 1 when one is damaged."""
+    from fitra.llm import ledger
+
+    found = ledger.verify(folder)
+    print(json.dumps(found, ensure_ascii=False, indent=2, default=str))
+    if found:
+        raise typer.Exit(1)
+
+
+def ledger_export(folder: Ledger, to: Annotated[Path, typer.Argument(help="JSONL file to write.")]) -> None:
+    """Write all answers to one JSONL file."""
+    from fitra.llm import ledger
+
+    print(ledger.export(folder, to))
+
+
+def vocab_expand(
+    base: Annotated[Path, typer.Option(help="A model folder with a fast BPE tokenizer.")],
+    corpus: Stage,
+    out: Out,
+    seed: Seed = 7,
+    set_: Sets = [],
+) -> None:
+    """Add Arabic tokens by continued BPE; writes the model, the tokenizer and a fertility table."""
+    from fitra import vocab
+    from fitra.recipe import Vocab
+
+    _done(vocab.expand(config(Vocab, set_), base, corpus, seed, out), out)
+
+
+def base(corpus: Stage, out: Out, seed: Seed = 7, set_: Sets = []) -> None:
+    """Train a tiny English base model from nothing (for trying things out)."""
+    from fitra import pretrain as room
+    from fitra.recipe import Base
+
+    _done(room.make_base(config(Base, set_), corpus, seed, out), out)
+
+
+def pretrain(
+    model: Model,
+    corpus: Stage,
+    out: Out,
+    parallel: Annotated[list[Path], typer.Option(help="Parquet files with columns ar, en.")] = [],
+    seed: Seed = 7,
+    set_: Sets = [],
+) -> None:
+    """Continue pre-training on the Arabic / English / parallel mixture."""
+    from fitra import pretrain as room
+    from fitra.recipe import Pretrain
+
+    cfg = config(Pretrain, set_)
+    _done(room.continue_pretraining(cfg, model, corpus, seed, out, parallel=parallel), out)
+
+
+Files = Annotated[list[Path], typer.Argument(help="Parquet or jsonl files.")]
+
+
+def sft(files: Files, model: Model, out: Out, seed: Seed = 7, set_: Sets = []) -> None:
+    """Fine-tune on instructions; the loss is on the answers alone."""
+    from fitra import sft as room
+    from fitra.recipe import Sft
+
+    _done(room.tune(config(Sft, set_), model, files, seed, out), out)
+
+
+def prefer(files: Files, model: Model, out: Out, seed: Seed = 7, set_: Sets = []) -> None:
+    """Sample answers, judge pairs in both orders, train with DPO."""
+    from fitra import prefer as room
+    from fitra.recipe import Prefer
+
+    _done(room.prefer(config(Prefer, set_), model, files, seed, out), out)
+
+
+def eval_run(
+    model: Annotated[Path, typer.Argument(help="A model folder.")],
+    out: Out,
+    world: Annotated[Path | None, typer.Option(help="Folder of the small world, for its probes.")] = None,
+    seed: Seed = 7,
+    set_: Sets = [],
+) -> None:
+    """Score a model on the benchmarks in the config."""
+    from fitra import evaluate
+    from fitra.recipe import Evaluate
+
+    evaluate.evaluate(config(Evaluate, set_), model, seed, out, world=world)
+    print((out / "scores.json").read_text(encoding="utf-8"))
+
+
+def eval_compare(
+    a: Annotated[Path, typer.Argument(help="Scores of one model.")],
+    b: Annotated[Path, typer.Argument(help="Scores of another.")],
+) -> None:
+    """Paired differences (b minus a) on the items both have, with confidence intervals."""
+    from fitra import evaluate
+
+    print(json.dumps(evaluate.compare(a, b), ensure_ascii=False, indent=2))
