@@ -1,0 +1,153 @@
+"""Log-likelihood of continuations and of whole texts, in nats.
+
+Shapes: T tokens of one sequence, V vocabulary, P positions where a prediction is read.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from fitra.errors import FitraError
+from fitra.lm.load import LM
+
+
+@dataclass(frozen=True)
+class Score:
+    """log P(continuation | context): sum over `n_tokens`, and whether greedy decoding would give just this."""
+
+    logprob: float
+    n_tokens: int
+    greedy: bool
+
+
+@dataclass(frozen=True)
+class Nll:
+    """Negative log-likelihood of a text, with both units to divide by: bytes compare across vocabularies."""
+
+    nll: float
+    tokens: int
+    bytes: int
+
+
+class _Ask(NamedTuple):
+    """One reading: at position `at` of sequence `row` look up the token `target`; it counts for `owner`."""
+
+    at: int
+    target: int
+    owner: int
+
+
+def score(m: LM, pairs: Sequence[tuple[str, str]], batch_tokens: int = 8192) -> list[Score]:
+    """Score each (context, continuation), in the order given.
+
+    Context and continuation are tokenised together; the continuation is what follows the longest prefix that the
+    context alone gives too, so a token that straddles the border is scored, never lost. Equal inputs run once: the
+    one-token options of a question share one forward. A context too long for the model loses its beginning.
+    Raises FitraError when a continuation alone exceeds the model's positions.
+    """
+    contexts = list(dict.fromkeys(c for c, _ in pairs))
+    alone = dict(zip(contexts, m.encode(contexts), strict=True))
+    wholes = m.encode([c + o for c, o in pairs])
+    limit = m.max_positions
+    asks: dict[tuple[int, ...], list[_Ask]] = {}
+    for i, ((context, option), whole) in enumerate(zip(pairs, wholes, strict=True)):
+        if not option:
+            continue
+        border = _common(alone[context], whole)
+        if border == 0:  # nothing to condition on: the beginning of a document
+            start = m.start()
+            whole, border = start + whole, len(start)
+        if len(whole) - border > limit:
+            raise FitraError(
+                f"pair {i}: the continuation has {len(whole) - border} tokens, the model {limit} positions.",
+                "Shorten it, or use perplexity for long texts.",
+            )
+        cut = max(0, len(whole) - 1 - limit)
+        whole, border = whole[cut:], border - cut
+        row = asks.setdefault(tuple(whole[:-1]), [])
+        row.extend(_Ask(at - 1, whole[at], i) for at in range(border, len(whole)))
+    total, count, greedy = _read(m, asks, len(pairs), batch_tokens)
+    return [Score(t, n, g) for t, n, g in zip(total, count, greedy, strict=True)]
+
+
+def perplexity(m: LM, texts: Sequence[str], batch_tokens: int = 8192) -> list[Nll]:
+    """Negative log-likelihood of each text from its document start.
+
+    Texts longer than the model's positions are read through a window that moves by half its length: every token is
+    scored once, with at least half a window of context. `bytes` counts UTF-8.
+    """
+    limit, half = m.max_positions, max(1, m.max_positions // 2)
+    start = m.start()
+    asks: dict[tuple[int, ...], list[_Ask]] = {}
+    for i, ids in enumerate(m.encode(list(texts))):
+        whole = ids if ids[: len(start)] == start else start + ids
+        done = len(start)  # tokens before this one are scored or given
+        while done < len(whole):
+            begin = 0 if done == len(start) else done - half
+            end = min(len(whole), begin + limit + 1)
+            row = asks.setdefault(tuple(whole[begin : end - 1]), [])
+            row.extend(_Ask(at - 1 - begin, whole[at], i) for at in range(done, end))
+            done = end
+    total, count, _ = _read(m, asks, len(texts), batch_tokens)
+    return [Nll(-t, n, len(s.encode())) for t, n, s in zip(total, count, texts, strict=True)]
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the common prefix."""
+    n = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        n += 1
+    return n
+
+
+def _batches(rows: Sequence[tuple[int, ...]], batch_tokens: int) -> Iterator[list[tuple[int, ...]]]:
+    """Rows of like length together, longest first (memory shows its peak at once), at most batch_tokens padded."""
+    batch: list[tuple[int, ...]] = []
+    for row in sorted(rows, key=lambda r: (-len(r), r)):
+        if batch and len(batch[0]) * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _read(
+    m: LM, asks: dict[tuple[int, ...], list[_Ask]], owners: int, batch_tokens: int
+) -> tuple[list[float], list[int], list[bool]]:
+    """Run every distinct sequence once and add up what was asked, per owner."""
+    total, count, greedy = [0.0] * owners, [0] * owners, [True] * owners
+    pad = m.tokenizer.pad_token_id or 0
+    keeps = "logits_to_keep" in inspect.signature(m.model.forward).parameters
+    for rows in _batches(list(asks), batch_tokens):
+        width = len(rows[0])
+        # Padding stands on the right: under a causal mask it changes nothing before it, so no mask is needed.
+        ids = torch.tensor([list(r) + [pad] * (width - len(r)) for r in rows], device=m.device)
+        places = sorted({a.at for r in rows for a in asks[r]})
+        extra: dict[str, Any] = {"use_cache": False}
+        if keeps:  # the output head, the dearest part of a small model, runs only where a prediction is read
+            extra["logits_to_keep"] = torch.tensor(places, device=m.device)
+        logits = m.model(input_ids=ids, **extra).logits  # (rows, P, V)
+        slot = {at: j for j, at in enumerate(places)} if keeps else {at: at for at in places}
+        flat = [(r, a) for r, row in enumerate(rows) for a in asks[row]]
+        at_row = torch.tensor([r for r, _ in flat], device=m.device)
+        at_col = torch.tensor([slot[a.at] for _, a in flat], device=m.device)
+        target = torch.tensor([a.target for _, a in flat], device=m.device)
+        for part in torch.split(torch.arange(len(flat), device=m.device), 4096):  # bounds the fp32 copy
+            picked = logits[at_row[part], at_col[part]].float()  # (part, V)
+            logp = picked.gather(1, target[part, None])[:, 0] - picked.logsumexp(-1)
+            hit = picked.argmax(-1) == target[part]
+            for k, lp, ok in zip(part.tolist(), logp.tolist(), hit.tolist(), strict=True):
+                owner = flat[k][1].owner
+                total[owner] += lp
+                count[owner] += 1
+                greedy[owner] = greedy[owner] and ok
+    return total, count, greedy
