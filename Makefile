@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SMALL := -c constraints.txt
 
-.PHONY: install quickstart real test test-all lint clean
+.PHONY: install quickstart real test test-slow test-all lint clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PY) -c 'import sys; sys.exit("Fitra needs Python 3.11 or newer; try make PY=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -30,8 +30,10 @@ lint: $(VENV)/installed
 test: lint
 	$(BIN)/python -m pytest -n 2 -m "not slow" --durations=8
 
-test-all: lint
+test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow --durations=10
+
+test-all: test test-slow
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -52,6 +52,18 @@ DOCUMENT_SCHEMA = pa.schema(
 LICENCE_CLASSES = "ABCD"
 
 
+# What `${NAME}` became when a recipe was loaded -> as it was written: manifests show the latter, never the value.
+as_written: dict[str, str] = {}
+
+
+def _unexpanded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _unexpanded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_unexpanded(v) for v in value]
+    return as_written.get(value, value) if isinstance(value, str) else value
+
+
 def worst_licence(classes: Sequence[str | None]) -> str:
     """The class that an artefact inherits from what it was made of; an unknown or missing class counts as D."""
     return max((c if c in tuple(LICENCE_CLASSES) else "D" for c in classes), default="A")
@@ -317,8 +329,10 @@ def open_stage(
         return
     meta = {
         "version": version,
-        "config": config_dict(config),
-        "inputs": {k: [str(x) for x in v] if isinstance(v, list | tuple) else str(v) for k, v in inputs.items()},
+        "config": _unexpanded(config_dict(config)),
+        "inputs": _unexpanded(
+            {k: [str(x) for x in v] if isinstance(v, list | tuple) else str(v) for k, v in inputs.items()}
+        ),
     }
     if licence_class:
         meta["licence_class"] = licence_class

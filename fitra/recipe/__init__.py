@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from fitra.artifacts import as_written
 from fitra.errors import FitraError
 from fitra.recipe.align import Align, Endpoint
 from fitra.recipe.base import Config
@@ -76,8 +77,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for item in overrides:
         _override(raw, item)
     lines = dict(_lines(node, ()))
-    raw = _expand(raw, path, lines, ())
-    raw = _resolve(raw, path.resolve().parent)
+    written = raw
+    raw = _resolve(_expand(raw, path, lines, ()), path.resolve().parent)
+    _remember(written, raw)
     try:
         return Recipe.model_validate(raw)
     except ValidationError as e:
@@ -139,6 +141,18 @@ def _expand(value: Any, path: Path, lines: dict[tuple[str | int, ...], int], at:
         return got
 
     return VARIABLE.sub(swap, value)
+
+
+def _remember(written: Any, value: Any) -> None:
+    """Note what each `${...}` became, so that manifests can show the recipe as it was written."""
+    if isinstance(written, dict):
+        for k in written:
+            _remember(written[k], value[k])
+    elif isinstance(written, list):
+        for w, v in zip(written, value, strict=True):
+            _remember(w, v)
+    elif isinstance(written, str) and VARIABLE.search(written):
+        as_written[value] = written
 
 
 def _resolve(value: Any, folder: Path, key: str = "") -> Any:

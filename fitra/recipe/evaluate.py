@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from fitra.recipe.base import Config
@@ -24,3 +26,8 @@ class Evaluate(Config):
     shots: int = Field(0, ge=0)
     limit: int | None = Field(None, ge=1, description="questions per benchmark")
     retention: str | None = None  # English documents held out from training: parquet with column text
+    samples: int = Field(2, ge=0, description="continuations sampled per unsafe prompt of the world; 0: none")
+    temperature: float = Field(0.8, ge=0)
+    max_new_tokens: int = Field(32, ge=1)
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
