@@ -1,0 +1,1 @@
+"""Signals: cheap facts about a text (language, toxicity, personal data, quality)."""
