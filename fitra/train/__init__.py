@@ -1,0 +1,18 @@
+"""One small training loop: mixture batches, loss per group, exact resume."""
+
+from fitra.train.data import Batch, Batches, Example, Packed, Padded, licence_of, mixture, pack, shuffled
+from fitra.train.loop import fit, schedule
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "Example",
+    "Packed",
+    "Padded",
+    "fit",
+    "licence_of",
+    "mixture",
+    "pack",
+    "schedule",
+    "shuffled",
+]
