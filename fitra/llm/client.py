@@ -121,7 +121,15 @@ class EndpointBackend:
         self._resume_at = 0.0  # monotonic seconds; set by Retry-After for all requests alike
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._key = endpoint.api_key.get_secret_value().strip()  # keys read from files end in a newline
+        if not (self._key and self._key.isascii() and self._key.isprintable()):
+            raise FitraError("endpoint: api_key is empty or holds characters that no key has.", "Check how it is set.")
         parts = urlsplit(endpoint.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise FitraError(
+                f"endpoint: base_url is not a plain http(s) address of a server ({parts.hostname or 'no host'}).",
+                "Write it like http://localhost:8000/v1; credentials belong in api_key.",
+            )
         self._host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
     async def complete(
@@ -171,14 +179,16 @@ class EndpointBackend:
         try:
             async with asyncio.timeout(self.endpoint.timeout_s):  # of the whole reply: the client's own is per read
                 raw = await create(model=self.endpoint.model, messages=messages, extra_body=body)
-        except (TimeoutError, openai.APITimeoutError):
+        except TimeoutError:
             self._unreached += 1
             return _Trouble(f"timeout after {self.endpoint.timeout_s:g} s", unreached=True)
-        except openai.APIConnectionError:
+        except openai.APIConnectionError:  # APITimeoutError too: over aiohttp that is what a lost connection becomes
             self._unreached += 1
             return _Trouble("connection failed", unreached=True)
         except openai.APIStatusError as e:
             return self._status(e.status_code, e.response.headers, self._clean(_reason(e)))
+        except Exception as e:  # the client could not even send this one
+            raise RequestError(self._clean(f"{type(e).__name__}: {e}")) from None
         self._unreached = 0
         reply = self._parse(raw.content)
         self._answered |= reply is not None
@@ -212,8 +222,7 @@ class EndpointBackend:
 
     def _without_key(self, text: str) -> str:
         """Servers echo keys in errors, and a hostile one in replies."""
-        key = self.endpoint.api_key.get_secret_value()
-        return text.replace(key, "***") if len(key) >= 8 else text
+        return text.replace(self._key, "***") if len(self._key) >= 8 else text
 
     def _clean(self, text: str) -> str:
         return " ".join(_plain(self._without_key(text)).split())[:300]
@@ -228,9 +237,9 @@ class EndpointBackend:
             except RuntimeError:  # openai without its aiohttp extra: slower, but works
                 http = None
             self._client = openai.AsyncOpenAI(
-                api_key=self.endpoint.api_key.get_secret_value(),
+                api_key=self._key,
                 base_url=self.endpoint.base_url,
-                timeout=self.endpoint.timeout_s,
+                timeout=self.endpoint.timeout_s + 5,  # ours, of the whole reply, strikes first
                 max_retries=0,  # ours know about the other requests
                 http_client=http,
             )
