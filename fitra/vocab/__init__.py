@@ -8,6 +8,7 @@ commits only when the checks hold (`vocab.checks`).
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -90,8 +91,25 @@ def _documents(corpora: Sequence[Path], what: str) -> Iterator[tuple[str, str, s
     return track(rows(), what, total=total)
 
 
-def _held_out(doc_id: str) -> bool:
-    return hashlib.sha256(doc_id.encode()).digest()[0] % HELD_OUT_IN == 0
+def _hash(doc_id: str) -> bytes:
+    return hashlib.sha256(doc_id.encode()).digest()
+
+
+class _Sample:
+    """The `n` texts whose ids hash lowest: spread over all sources, and the same on every run."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self._heap = n, list[tuple[int, str]]()
+
+    def offer(self, doc_id: str, text: str) -> None:
+        item = (-int.from_bytes(_hash(doc_id)[1:9]), text)
+        if len(self._heap) < self.n:
+            heapq.heappush(self._heap, item)
+        elif item > self._heap[0]:
+            heapq.heapreplace(self._heap, item)
+
+    def texts(self) -> list[str]:
+        return [t for _, t in sorted(self._heap, reverse=True)]
 
 
 def _expand(st: Stage, cfg: recipe.Vocab, base: Path, corpora: Sequence[Path], seed: int) -> None:
@@ -146,26 +164,24 @@ def _expand(st: Stage, cfg: recipe.Vocab, base: Path, corpora: Sequence[Path], s
 
 def _count(corpora: Sequence[Path], old: Any) -> tuple[dict[str, int], dict[str, list[str]], dict[str, int]]:
     """Word counts of the Arabic documents to learn from; texts to measure on, by language; how many of what."""
-    held: dict[str, list[str]] = {"ar": [], "en": []}
+    sample = {"ar": _Sample(MEASURED), "en": _Sample(MEASURED), "learned": _Sample(MEASURED)}
     seen = {"ar": 0, "held_out": 0}
-    learned: list[str] = []  # the first texts that were learned from, measured on if nothing is held out
 
     def arabic() -> Iterator[str]:
         for doc_id, lang, text in _documents(corpora, "vocab: counting words"):
-            if lang in ARABIC_LANGS:
-                seen["ar"] += 1
-                if _held_out(doc_id):
-                    seen["held_out"] += 1
-                    if len(held["ar"]) < MEASURED:
-                        held["ar"].append(text)
-                    continue
-                if len(learned) < MEASURED:
-                    learned.append(text)
-                yield text
-            elif lang == "en" and len(held["en"]) < MEASURED:
-                held["en"].append(text)
+            if lang == "en":
+                sample["en"].offer(doc_id, text)
+            if lang not in ARABIC_LANGS:
+                continue
+            seen["ar"] += 1
+            if _hash(doc_id)[0] % HELD_OUT_IN == 0:
+                seen["held_out"] += 1
+                sample["ar"].offer(doc_id, text)
+                continue
+            sample["learned"].offer(doc_id, text)
+            yield text
 
     words = bpe.count_words(arabic(), old)
-    if not seen["held_out"]:
-        held["ar"] = learned
-    return words, held, seen
+    # A corpus too small to hold anything out is measured on what was learned from; the report says so.
+    arabic_texts = sample["ar" if seen["held_out"] else "learned"].texts()
+    return words, {"ar": arabic_texts, "en": sample["en"].texts()}, seen
