@@ -129,6 +129,8 @@ class Packed:
         return -(-len(self.which) // self.batch_rows)
 
     def __getitem__(self, index: int) -> Batch:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         at = slice(index * self.batch_rows, (index + 1) * self.batch_rows)
         pairs = zip(self.which[at], self.what[at], strict=True)
         ids = torch.from_numpy(np.stack([self.rows[g][r] for g, r in pairs]).astype(np.int64))
