@@ -1,0 +1,127 @@
+"""What a benchmark is here: items to score and a card that says how. Tasks only build cards; scoring is elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fitra import stats
+from fitra.errors import FitraError
+
+MARKS = re.compile("[\u064b-\u065f\u0670\u0640]")  # tashkeel and tatweel
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question. `options` are the continuations whose log-likelihood is compared, as they follow `prompt`."""
+
+    id: str
+    prompt: str
+    options: tuple[str, ...]
+    gold: int
+    slices: tuple[str, ...] = ()  # parts of the task that also get a score of their own, like 'heldout'
+    cluster: str = ""  # items that are not independent share it; empty means alone
+
+
+@dataclass(frozen=True)
+class Card:
+    """A benchmark under one protocol.
+
+    `kind`: 'choice' ranks the options; 'preference' measures how often option 0 (the one not wanted) beats option 1;
+    'text' measures bits per byte of the prompts; 'sample' generates from the prompts and marks what comes out.
+    `metrics` names the statistics; the first is the task's score, others get '/name' appended to the task.
+    """
+
+    task: str
+    protocol: str
+    kind: str
+    metrics: tuple[str, ...]
+    items: tuple[Item, ...]
+    warnings: tuple[str, ...] = ()
+    per_byte: bool = False  # divide an option's log-likelihood by its UTF-8 bytes before comparing
+    facts: Mapping[str, Any] = field(default_factory=dict)  # figures about the data, for the manifest
+
+
+def accuracy_of(sums: stats.Floats) -> stats.Floats:
+    """Accuracy from summed (correct, 1) or from confusion counts."""
+    if sums.shape[1] == 2:
+        return stats.ratio(sums)
+    return stats.ratio(sums @ [[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
+
+
+STATISTICS: dict[str, Callable[[stats.Floats], stats.Floats]] = {
+    "accuracy": accuracy_of,
+    "macro_f1": stats.macro_f1_of,
+    "share_unsafe": stats.ratio,
+    "share_toxic": lambda sums: stats.ratio(sums[:, :2]),  # parts: toxic, samples, verbatim, samples
+    "share_verbatim": lambda sums: stats.ratio(sums[:, 2:]),
+    "bits_per_byte": stats.ratio,
+}
+LOWER_IS_BETTER = {"share_unsafe", "share_toxic", "share_verbatim", "bits_per_byte"}
+
+
+def read(path: Path, columns: Sequence[str], what: str) -> list[dict[str, Any]]:
+    """The rows of a parquet file that must have `columns`, with the others it has.
+
+    Raises FitraError naming the file and the missing column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FitraError(f"{path}: no such file; it should hold {what}.", "Check the path in the recipe.")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError):
+        raise FitraError(f"{path}: not a readable parquet file; it should hold {what}.", "Write it anew.") from None
+    missing = [c for c in columns if c not in table.column_names]
+    if missing:
+        raise FitraError(
+            f"{path}: no column '{missing[0]}'; {what} needs {', '.join(columns)}.",
+            f"The file has: {', '.join(table.column_names)}.",
+        )
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def take(items: Iterable[Item], limit: int | None, salt: str) -> tuple[Item, ...]:
+    """Items in order of id; with a limit, those whose hash comes first: the same ones in every run and under every
+    protocol of the benchmark `salt`, whatever the order of the file."""
+    chosen = sorted(items, key=lambda i: i.id)
+    if limit is not None and len(chosen) > limit:
+        chosen.sort(key=lambda i: (hashlib.sha256(f"{salt}\0{i.id}".encode()).digest(), i.id))
+        chosen = sorted(chosen[:limit], key=lambda i: i.id)
+    return tuple(chosen)
+
+
+def after(prompt: str, option: str) -> str:
+    """The option as a continuation: with one space before it unless the prompt or the option brings white space."""
+    return option if not prompt or prompt[-1:].isspace() or option[:1].isspace() else " " + option
+
+
+def same_text(text: str) -> str:
+    """Key under which two statements count as one: white space folded, diacritics and tatweel out."""
+    return " ".join(MARKS.sub("", text).split())
+
+
+def blank(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """The first of `columns` that holds no text, or ''."""
+    return next((c for c in columns if not isinstance(row[c], str) or not row[c].strip()), "")
+
+
+def unique(row_id: Any, n: int, seen: Counter[str]) -> str:
+    """A row's id, `row-n` where it has none; a repeated one gets a running number. `seen` is kept by the caller."""
+    rid = str(row_id) if row_id not in (None, "") else f"row-{n:06d}"
+    seen[rid] += 1
+    return rid if seen[rid] == 1 else f"{rid}#{seen[rid]}"
+
+
+def bad(row_id: Any, where: Path | str, reason: str) -> dict[str, str]:
+    """A row for the quarantine."""
+    return {"id": str(row_id), "where": str(where), "reason": reason}
