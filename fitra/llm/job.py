@@ -30,7 +30,7 @@ from fitra.progress import track
 
 Row = Mapping[str, Any]
 
-COMMIT_EVERY_S = 0.02  # answers that come within this time share one sync of the disk
+COMMIT_EVERY_S = 0.002  # answers that come within this time share one sync of the disk
 WINDOW = 16  # rows in memory per concurrent request: a slow row holds up the output, not the endpoint
 
 
@@ -203,7 +203,7 @@ class _Requests:
         self._slots = asyncio.Semaphore(concurrency)
         self._stop: FitraError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._uncommitted: list[tuple[Future[Reply], Reply]] = []
+        self._uncommitted: list[tuple[Future[Reply], Reply, asyncio.Future[None]]] = []
         self._committer: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="fitra-llm", daemon=True)
 
@@ -239,37 +239,40 @@ class _Requests:
         task.add_done_callback(self._tasks.discard)
 
     async def _ask(self, future: Future[Reply], key: str, messages: list[Message], sampling: dict[str, Any]) -> None:
-        try:
-            async with self._slots:
+        async with self._slots:
+            try:
                 if self._stop is not None:
                     raise self._stop
                 started = time.monotonic()
                 reply = await self._backend.complete(messages, sampling, self._job.schema)
-                seconds = round(time.monotonic() - started, 4)
-            self._ledger.put(
-                Record(
-                    key,
-                    reply.text,
-                    reply.finish_reason,
-                    reply.usage,
-                    self._backend.identity,
-                    self._job.name,
-                    round(time.time(), 3),
-                    seconds,
-                    reply.attempts,
-                )
-            )
-        except asyncio.CancelledError:
-            future.cancel()
-            raise
-        except Exception as e:
-            if isinstance(e, FitraError):
-                self._stop = e
-            future.set_exception(e)
-            return
-        self._uncommitted.append((future, reply))
-        if self._committer is None:
-            self._committer = self._loop.create_task(self._commit())
+                self._ledger.put(self._record(key, reply, time.monotonic() - started))
+            except asyncio.CancelledError:
+                future.cancel()
+                raise
+            except Exception as e:
+                if isinstance(e, FitraError):
+                    self._stop = e
+                future.set_exception(e)
+                return
+            # The slot is held until the answer is durable: a kill then costs no more than `concurrency` answers.
+            durable: asyncio.Future[None] = self._loop.create_future()
+            self._uncommitted.append((future, reply, durable))
+            if self._committer is None:
+                self._committer = self._loop.create_task(self._commit())
+            await durable
+
+    def _record(self, key: str, reply: Reply, seconds: float) -> Record:
+        return Record(
+            key=key,
+            text=reply.text,
+            finish_reason=reply.finish_reason,
+            usage=reply.usage,
+            identity=self._backend.identity,
+            job=self._job.name,
+            at=round(time.time(), 3),
+            seconds=round(seconds, 4),
+            attempts=reply.attempts,
+        )
 
     async def _commit(self) -> None:
         """Group commit: while the disk syncs, more answers gather for the next round."""
@@ -278,13 +281,17 @@ class _Requests:
             batch, self._uncommitted = self._uncommitted, []
             try:
                 await asyncio.to_thread(self._ledger.flush)
+                failure = None
             except Exception as e:
-                self._stop = e if isinstance(e, FitraError) else FitraError(f"{self._ledger.path}: {e}.")
-                for future, _ in batch:
-                    future.set_exception(self._stop)
-                continue
-            for future, reply in batch:
-                future.set_result(reply)
+                failure = e if isinstance(e, FitraError) else FitraError(f"{self._ledger.path}: {e}.")
+                self._stop = failure
+            for future, reply, durable in batch:
+                if failure is None:
+                    future.set_result(reply)
+                else:
+                    future.set_exception(failure)
+                if not durable.done():
+                    durable.set_result(None)
         self._committer = None
 
 
