@@ -52,14 +52,23 @@ def ticks(low: float, high: float, n: int = 4) -> list[float]:
     return [round(i * step, 10) for i in range(first, last + 1)]
 
 
-def lines(series: Mapping[str, Sequence[tuple[float, float]]], title: str, x_label: str, y_label: str) -> Markup:
-    """A line chart of named series of (x, y); points that are not finite are left out. Empty without any point."""
+def lines(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    span: tuple[float, float] | None = None,
+) -> Markup:
+    """A line chart of named series of (x, y); points that are not finite are left out. Empty without any point.
+
+    `span` is the least y range to draw, so that charts side by side can share it.
+    """
     clean = {k: [(x, y) for x, y in v if math.isfinite(x) and math.isfinite(y)] for k, v in series.items()}
     clean = {k: v for k, v in clean.items() if v}
     if not clean:
         return Markup("")
     xs = [x for v in clean.values() for x, _ in v]
-    ys = [y for v in clean.values() for _, y in v]
+    ys = [y for v in clean.values() for _, y in v] + list(span or ())
     x_ticks, y_ticks = ticks(0.0, max(xs), 4), ticks(min(ys), max(ys), 4)
     x0, x1 = 0.0, max(max(xs), 1e-9)
     y0, y1 = y_ticks[0], y_ticks[-1]

@@ -105,7 +105,7 @@ def corpus(run: Run) -> dict[str, Any] | None:
         return None
     removed = tally(stage, "removed", ["stage", "reason"])
     kept, gone = length(stage, "documents"), length(stage, "removed")
-    read = number(stage.counts.get("read"))
+    read = None if (n := number(stage.counts.get("read"))) is None else int(n)
     chosen = sample(
         stage, "removed",
         ["id", "source", "stage", "reason", "figure", "kept_id", "text"],
@@ -153,7 +153,7 @@ def alignment(run: Run) -> dict[str, Any] | None:
 
 
 def _pairs(stage: Stage) -> list[dict[str, Any]]:
-    per = {"accept": 8, "keep_original": 3, "quarantine": 3, "drop": 3, "unchanged": 1}
+    per = {"accept": 8, "keep_original": 3, "quarantine": 3, "drop": 3, "unchanged": 0}
     columns = ["id", "lang", "original", "rewrite", "state", "reason", "rewriter", "verdicts"]
     chosen = sample(stage, "rows", columns, lambda r: str(r.get("state")), lambda s: per.get(s, 2), ["state"])
     rank = {s: i for i, s in enumerate(("accept", "keep_original", "quarantine", "drop", "unchanged"))}

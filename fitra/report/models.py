@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fitra.report import charts
+from fitra.report.data import bars
 from fitra.report.stages import Run, Stage, json_file, log, number, rows, sample, spread, tally
 from fitra.report.text import block
 from fitra.report.verdict import scores
 
+# Sizes of the sample are the same on both sides: they are not figures of a tokenizer.
+SIZES = {"documents", "words"}
+OUTCOMES = ("agreed", "tied", "disagreed", "failed")
 GROUPS = {"loss": "all", "loss_ar": "Arabic", "loss_en": "English", "loss_parallel": "parallel"}
 PIECES = ("pieces", "segmentation", "tokens")
 
@@ -52,6 +56,8 @@ def _flat(value: Mapping[str, Any], at: str = "") -> list[dict[str, Any]]:
     if isinstance(value.get("before"), Mapping) and isinstance(value.get("after"), Mapping):
         old, new = value["before"], value["after"]
         for k in sorted(set(old) & set(new), key=str):
+            if k in SIZES:
+                continue
             if isinstance(old[k], Mapping) and isinstance(new[k], Mapping):
                 out += _flat({"before": old[k], "after": new[k]}, f"{at} {k}".strip())
             else:
@@ -83,6 +89,7 @@ def training(run: Run, prefix: str) -> dict[str, Any] | None:
         return None
     arms: list[dict[str, Any]] = []
     budget: list[tuple[Stage, float | None]] = []
+    drawn: list[tuple[Stage, dict[str, list[tuple[float, float]]], str]] = []
     for s in stages:
         entries = log(s) or log(s, "train/log.jsonl")
         x = "tokens" if any(number(e.get("tokens")) is not None for e in entries) else "step"
@@ -95,14 +102,22 @@ def training(run: Run, prefix: str) -> dict[str, Any] | None:
         if sum(bool(v) for v in series.values()) == 2:
             series.pop("all")  # one group alone: its line is the whole
         tokens = [t for e in entries if (t := number(e.get("tokens"))) is not None]
+        drawn.append((s, series, x))
         budget.append((s, max(tokens, default=None)))
         arms.append(
             {
                 "stage": s,
-                "chart": charts.lines(series, s.name, f"{x} seen", "training loss, nats per token"),
+                "chart": "",
                 "counts": [(k, v) for k, v in s.counts.items() if number(v) is not None],
             }
         )
+    # The arms are drawn on one scale, since they are there to be compared; the base is another matter.
+    arm_losses = [y for s, held, _ in drawn if s.name != "base" for v in held.values() for _, y in v]
+    span = (min(arm_losses), max(arm_losses)) if arm_losses else None
+    for arm, (s, held, x) in zip(arms, drawn, strict=True):
+        label = f"{x} seen" if x == "tokens" else "step"
+        y_span = None if s.name == "base" else span
+        arm["chart"] = charts.lines(held, s.name, label, "training loss, nats per token", y_span)
     seen = {s.name: t for s, t in budget if s.name != "base" and t}
     unequal = len(seen) > 1 and max(seen.values()) > 1.01 * min(seen.values())
     return {"arms": arms, "unequal": seen if unequal else {}}
@@ -114,33 +129,40 @@ def preferences(run: Run) -> list[dict[str, Any]] | None:
     for stage in run.starting("prefer"):
         pairs = rows(stage, "pairs", ["verdict_ab", "verdict_ba", "judge"])
         curve = log(stage)
-        series = {
-            k: [(i, v) for i, e in enumerate(curve, 1) if (v := number(e.get(k))) is not None]
-            for k in ("loss", "rewards/accuracies", "rewards/margins")
-        }
+        asked = agreement(stage, pairs or [])
+        loss = [(float(i), v) for i, e in enumerate(curve, 1) if (v := number(e.get("loss"))) is not None]
         out.append(
             {
                 "stage": stage,
                 "pairs": None if pairs is None else len(pairs),
-                "agreement": agreement(pairs or []),
+                "agreement": asked,
+                "outcomes": bars(asked["outcomes"]),
                 "judges": [(k[0], n) for k, n in (tally(stage, "pairs", ["judge"]) or {}).items()],
-                "counts": [(k, v) for k, v in stage.counts.items() if number(v) is not None],
+                "counts": [(k, v) for k, v in stage.counts.items() if number(v) is not None and k not in OUTCOMES],
+                "note": str(stage.notes.get("tuning", "")),
                 "sample": _preferred(stage),
-                "chart": charts.lines({"loss": series["loss"]}, f"{stage.name}: DPO loss", "entries logged", "loss"),
+                "chart": charts.lines({"loss": loss}, f"{stage.name}: DPO", "steps logged", "loss"),
             }
         )
     return out or None
 
 
-def agreement(pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    """How the verdicts in both orders go together.
+def agreement(stage: Stage, pairs: list[dict[str, Any]]) -> dict[str, Any]:
+    """How often the judge chose the same answer in both orders.
 
-    `verdict_ab` is the winner when the first answer was shown first, `verdict_ba` when it was shown second; both name
-    the answer itself (A or B), so equal words agree. Pairs without both verdicts (given by hand) are not counted.
+    From the stage's counts (agreed, tied, disagreed, failed) where it has them: they cover all comparisons, while the
+    table of pairs holds mostly those that agreed. Else from the pairs, and `kept_only` says so: `verdict_ab` and
+    `verdict_ba` name the place (A or B) of the winner, so that A then B, or B then A, is the same answer twice.
     """
+    outcomes = {k: int(n) for k in OUTCOMES if (n := number(stage.counts.get(k))) is not None}
+    if "agreed" in outcomes:
+        asked = sum(outcomes.values())
+        share = outcomes["agreed"] / asked if asked else None
+        return {"asked": asked, "same": outcomes["agreed"], "share": share, "outcomes": outcomes, "kept_only": False}
     both = [(str(p["verdict_ab"]), str(p["verdict_ba"])) for p in pairs if p.get("verdict_ab") and p.get("verdict_ba")]
-    same = sum(a == b for a, b in both)
-    return {"asked": len(both), "same": same, "share": same / len(both) if both else None}
+    same = sum(v in (("A", "B"), ("B", "A")) for v in both)
+    share = same / len(both) if both else None
+    return {"asked": len(both), "same": same, "share": share, "outcomes": {}, "kept_only": True}
 
 
 def _preferred(stage: Stage) -> list[dict[str, Any]]:
