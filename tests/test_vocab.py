@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from fitra import recipe, vocab
 from fitra.artifacts import DOCUMENT_SCHEMA, open_stage
 from fitra.errors import FitraError
-from fitra.vocab import bpe, embed
+from fitra.vocab import bpe, checks, embed
 
 LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -285,6 +285,26 @@ def test_a_corpus_without_arabic_is_refused(base: Path, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c", [("en", t) for t in ENGLISH])
     with pytest.raises(FitraError, match="no Arabic words"):
         vocab.expand(recipe.Vocab(add=5), base, corpus, 7, tmp_path / "v")
+
+
+def test_the_checks_can_fail() -> None:
+    spec = json.loads(english_tokenizer().to_str())
+    old = bpe.build(spec)
+    pieces = old.encode(ENGLISH[0], add_special_tokens=False).tokens
+    spoiled = bpe.build(bpe.extend(spec, [bpe.Merge(pieces[0], pieces[1])]))  # an English merge
+    with pytest.raises(FitraError, match="without Arabic is read differently"):
+        checks.check_texts(old, spoiled, ENGLISH)
+    with pytest.raises(FitraError, match="expected"):
+        checks.check_ids(old, spoiled, [], old.get_vocab_size())
+    moved = json.loads(json.dumps(spec))
+    for added in moved["added_tokens"]:
+        added["content"] = added["content"].upper()
+    with pytest.raises(FitraError, match="old tokens changed their id"):
+        checks.check_ids(old, bpe.build(moved), [], old.get_vocab_size())
+    deaf = json.loads(json.dumps(spec))
+    deaf["normalizer"] = {"type": "Lowercase"}
+    with pytest.raises(FitraError, match="does not give back"):
+        checks.check_texts(old, bpe.build(deaf), ["كتاب ABC"])
 
 
 def test_mean_rows_is_the_mean_of_the_pieces() -> None:
