@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from fitra.world import lexicons, plants, prose, prose_en
 from fitra.world.facts import Fact
@@ -122,6 +123,8 @@ def _pick(patterns: Sequence[str], n: int, rng: random.Random, english: bool = F
 def english(facts: Sequence[Fact], rng: random.Random) -> Doc:
     """One clean English document about `facts` (which may be none)."""
     genre = draw(GENRES_EN, rng)
+    if genre == "note" and not facts:  # a page of facts needs some
+        genre = "daily"
     body = [state(f, "en", rng) + "." for f in facts]
     body += _pick(prose_en.MIDDLE_EN[genre], rng.randint(1, 2) if facts else 4, rng, True)
     rng.shuffle(body)
@@ -151,6 +154,8 @@ def _dialogue(lang: str, facts: Sequence[Fact], extra: list[str], rng: random.Ra
 def arabic(lang: str, defect: str | None, facts: Sequence[Fact], rng: random.Random) -> Doc:
     """One Arabic document in `lang` about `facts`, with at most one defect planted (a key of DEFECTS)."""
     genre = draw(GENRES, rng) if lang == "ar" else "dialogue"
+    if genre in ("note", "dialogue") and not facts and lang == "ar":
+        genre = "daily"
     if lang != "ar" and defect in ("hate", "bias"):
         defect = "insult"
     doc = Doc("", lang, genre, facts=[f.id for f in facts])
@@ -246,8 +251,24 @@ def write_documents(n: int, both: Sequence[Fact], english_only: Sequence[Fact], 
     def hand(deck: Deck) -> list[Fact]:
         return deck.hand(rng.randint(2, 3)) if rng.random() < FACT_SHARE else []
 
-    docs = [arabic(draw(DIALECT_SHARE, rng), d, hand(ar_deck), rng) for d in plan]
-    docs += [english(hand(en_deck), rng) for _ in range(n_en)]
+    seen: set[str] = set()
+
+    def new(make: Callable[[], Doc]) -> Doc:
+        """A document that was not made before: only planted duplicates are duplicates."""
+        for _ in range(50):
+            doc = make()
+            if doc.text not in seen:
+                break
+        seen.add(doc.text)
+        return doc
+
+    docs = []
+    for defect in plan:
+        lang = draw(DIALECT_SHARE, rng)
+        # Small talk in dialect has few forms: without facts its dialogues would be near duplicates of each other.
+        facts = hand(ar_deck) if lang == "ar" else ar_deck.hand(rng.randint(2, 3))
+        docs.append(new(partial(arabic, lang, defect, facts, rng)))
+    docs += [new(partial(english, hand(en_deck), rng)) for _ in range(n_en)]
     rng.shuffle(docs)
     for i, doc in enumerate(docs):
         doc.id = f"w{i:06d}"

@@ -204,6 +204,8 @@ _CITY = """
 المكلا|Mukalla|ye
 زحلة|Zahle|lb
 السلط|Salt|jo
+مادبا|Madaba|jo
+أريحا|Jericho|ps
 بيت لحم|Bethlehem|ps
 كيهيدي|Kaedi|mr
 بربرة|Berbera|so

@@ -13,7 +13,7 @@ OPENERS_EN = {
     ],
     "notice": [
         "The friends of {p} invite all guests to a meeting on {d}.",
-        "Dear visitors, {p} opens on {d} at {n} in the morning.",
+        "Dear visitors, {p} opens on {d} at {n} o'clock.",
         "Please note that the opening hours of {p} change on {d}.",
         "The committee invites you to a quiz at {p} on {d}.",
     ],
