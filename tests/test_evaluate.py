@@ -226,3 +226,58 @@ def test_errors_name_the_file_and_the_column(tmp_path: Path, model: Path, exams_
         evaluate(Evaluate(), model, 0, tmp_path / "o3")
     with pytest.raises(FitraError, match=r"config\.json|no such model"):
         evaluate(Evaluate(exams=str(exams_file)), tmp_path, 0, tmp_path / "o4")
+
+
+def test_sampled_text_is_marked_when_it_repeats_an_unsafe_phrase(
+    tmp_path: Path, model: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {0: " حُثالة كلّهم!", 1: " حثالة كلهمو", 2: " كرام كلهم", 3: ""}
+    monkeypatch.setattr(lm, "generate", lambda m, prompts, **k: [said[i] for i in range(len(prompts))])
+    evaluate(Evaluate(samples=2), model, 0, tmp_path / "out", world=world)
+    scores = json.loads((tmp_path / "out/scores.json").read_text(encoding="utf-8"))
+    assert scores["unsafe_samples/share_verbatim"]["value"] == 0.25
+    assert scores["unsafe_samples/visible/share_verbatim"]["value"] == 0.5
+
+
+@pytest.mark.slow
+def test_exams_equals_lm_eval(tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same prompts, same log-likelihoods, same answers as lm-eval's own `arabic_exams` on the same rows."""
+    lm_eval = pytest.importorskip("lm_eval")
+    for name in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    model = tiny.write(tmp_path / "model", positions=2048)  # so that nothing is cut
+    path = data / "eval/exams_ar.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for split in ("dev", "test"):
+        kept = [json.dumps(r, ensure_ascii=False) for r in rows if r["split"] == split]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(kept), encoding="utf-8")
+    group = "arabic_leaderboard_complete/arabic_leaderboard_arabic_exams"
+    theirs = Path(lm_eval.__file__).parent / "tasks" / group / "arabic_exams.yaml"
+    files = {"validation": str(tmp_path / "dev.jsonl"), "test": str(tmp_path / "test.jsonl")}
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/local.yaml").write_text(
+        f"include: {theirs}\ntask: local_exams\ndataset_path: json\ndataset_name: null\n"
+        f"dataset_kwargs: {json.dumps({'data_files': files})}\n",
+        encoding="utf-8",
+    )
+    got = lm_eval.simple_evaluate(
+        model=HFLM(pretrained=str(model), device="cpu", dtype="float32", batch_size=8),
+        tasks=["local_exams"],
+        num_fewshot=0,
+        task_manager=TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False),
+        bootstrap_iters=0,
+    )
+    evaluate(Evaluate(exams=str(path)), model, 0, tmp_path / "out")
+    ours = {r["id"]: r for r in read_table(tmp_path / "out", "items").to_pylist()}
+    samples = got["samples"]["local_exams"]
+    assert len(samples) == len(ours) == 260
+    for s in samples:
+        mine = ours[s["doc"]["id"]]
+        assert s["arguments"][0][0] == mine["prompt"]
+        assert [r[0] for r in s["filtered_resps"]] == pytest.approx(mine["scores"], abs=1e-3)
+    scores = json.loads((tmp_path / "out/scores.json").read_text(encoding="utf-8"))
+    assert scores["exams_oall"]["value"] == pytest.approx(got["results"]["local_exams"]["acc,none"])
