@@ -264,5 +264,7 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("room", JUDGES)
 def test_rules_gates_and_scorers_do_not_know_the_world(room: str) -> None:
     files = [*(ROOT / "fitra" / room).rglob("*.py"), *(ROOT / "fitra").glob(f"{room}.py")]
+    if not files:
+        pytest.skip(f"fitra.{room} is not there yet")
     for path in files:
         assert not [n for n in imported(path) if re.search(r"^(fitra|\.+)\.?world(\.|$)", n)], path

@@ -247,6 +247,7 @@ def write_documents(n: int, both: Sequence[Fact], english_only: Sequence[Fact], 
     plan += [None] * (n_ar - counts["duplicate"] - len(plan))  # type: ignore[list-item]
     rng.shuffle(plan)
     ar_deck, en_deck = Deck(both, rng), Deck([*both, *english_only], rng)
+    unsafe_deck = Deck(both, rng)  # its own, so that every fact stands in unsafe documents too
 
     def hand(deck: Deck) -> list[Fact]:
         return deck.hand(rng.randint(2, 3)) if rng.random() < FACT_SHARE else []
@@ -266,7 +267,8 @@ def write_documents(n: int, both: Sequence[Fact], english_only: Sequence[Fact], 
     for defect in plan:
         lang = draw(DIALECT_SHARE, rng)
         # Small talk in dialect has few forms: without facts its dialogues would be near duplicates of each other.
-        facts = hand(ar_deck) if lang == "ar" else ar_deck.hand(rng.randint(2, 3))
+        deck = unsafe_deck if defect in UNSAFE else ar_deck
+        facts = hand(deck) if lang == "ar" else deck.hand(rng.randint(2, 3))
         docs.append(new(partial(arabic, lang, defect, facts, rng)))
     docs += [new(partial(english, hand(en_deck), rng)) for _ in range(n_en)]
     rng.shuffle(docs)
