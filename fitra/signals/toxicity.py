@@ -78,6 +78,7 @@ class _Lexicon:
     predicates: frozenset[str]
     long_predicates: tuple[str, ...]
     negations: frozenset[str]
+    deniers: frozenset[str]
     aim_before: frozenset[str]
     aim_after: frozenset[str]
 
@@ -118,6 +119,7 @@ def _lexicon() -> _Lexicon:
         frozenset(p for p in predicates if " " not in p),
         tuple(p for p in predicates if " " in p),
         frozenset(_fold(w) for w in hate["negations"]),
+        frozenset(_fold(w) for w in hate["deniers"]),
         frozenset(_fold(w) for w in raw["aim_before"]),
         frozenset(_fold(w) for w in raw["aim_after"]),
     )
@@ -171,7 +173,7 @@ def _sentence(words: list[str], short: bool) -> list[Hit]:
     groups, judgements = [], []
     for i, w in enumerate(words):
         single, phrases, bits = _known(w)
-        for heading, strong in single:
+        for heading, strong in single if i == 0 or words[i - 1] not in lex.deniers else ():
             grade = STRONG if strong else AIMED if _aimed(words, i) else WEAK_SHORT if short else WEAK
             out.append(Hit(heading, grade, w))
         for heading, strong, rest in phrases:

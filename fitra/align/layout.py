@@ -1,0 +1,162 @@
+"""Format repair: layout, punctuation, spacing between scripts, stretched letters. Words and their order stay."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from fitra import arabic
+
+__all__ = ["repair"]
+
+_A = r"\u0620-\u063f\u0641-\u064a\u0671-\u06d3"  # Arabic letters without tatweel
+_M = r"\u064b-\u065f\u0670"  # marks on letters
+_TAGS = (
+    "br|p|div|span|b|i|u|strong|em|font|ul|ol|li|table|tr|td|th|tbody|h[1-6]|a|img|center|blockquote|small|hr|section"
+    "|article"
+)
+_HTML = re.compile(rf"</?(?:{_TAGS})(?:\s[^<>⟦]*)?/?>", re.I)
+_BREAKING = re.compile(r"<(?:br|p|/p|div|/div|li|/li|tr|/tr|h[1-6]|/h[1-6]|hr)(?:\s[^<>⟦]*)?/?>", re.I)
+_ENTITIES = {
+    "&nbsp;": " ",
+    "&amp;": "&",
+    "&quot;": '"',
+    "&lt;": "<",
+    "&gt;": ">",
+    "&#39;": "'",
+    "&rlm;": "",
+    "&lrm;": "",
+}
+_INVISIBLE = re.compile(r"[\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\u00ad]")
+_PRESENTATION = re.compile(r"[\ufb50-\ufdcf\ufe70-\ufefc]+")
+_CONNECTORS = frozenset(
+    [
+        "في",
+        "من",
+        "على",
+        "إلى",
+        "عن",
+        "مع",
+        "أن",
+        "إن",
+        "التي",
+        "الذي",
+        "الذين",
+        "قد",
+        "لم",
+        "لن",
+        "ثم",
+        "أو",
+        "بين",
+        "حتى",
+        "منذ",
+    ]
+)
+
+# (pattern, replacement) in order; a look-behind for an Arabic letter keeps Latin text and code as they are.
+_STEPS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(rf"(?<=[{_A}{_M}])ـ+(?=[{_A}])"), ""),
+    (re.compile(r"ـ{2,}"), "ـ"),
+    (re.compile(rf"(?!ه)([{_A}])\1{{3,}}"), r"\1"),
+    (re.compile(r"([!؟?،؛])(?:\s*\1)+"), r"\1"),
+    (re.compile(r"(?<!\.)\.{4,}"), "..."),
+    (re.compile(rf"(?<=[{_A}{_M}])[ ]*,(?!\d)"), "،"),
+    (re.compile(rf"(?<=[{_A}{_M}])[ ]*;"), "؛"),
+    (re.compile(rf"(?<=[{_A}{_M}])[ ]*\?"), "؟"),
+    (re.compile(r"(?<=\S)[ \u00a0]+(?=[،؛؟!](?:\s|$|[^\W\d_]|\d))"), ""),
+    (re.compile(rf"(?<=[{_A}{_M}⟧])[ ]+(?=\.(?:\s|$))"), ""),
+    (re.compile(rf"(?<=[{_A}{_M}\d⟧])[ ]+(?=:(?:\s|$))"), ""),
+    (re.compile(rf"(?<=[{_A}{_M}\d⟧])([،؛؟!])(?=[^\W_]|⟦)"), r"\1 "),
+    (re.compile(rf"(?<=[{_A}]{{3}})\.(?=[{_A}]{{2}})"), ". "),
+    (re.compile(rf"(?<=[{_A}]{{3}}):(?=[{_A}]{{2}})"), ": "),
+    (re.compile(r"\([ ]+(?=\S)"), "("),
+    (re.compile(r"(?<=\S)[ ]+\)"), ")"),
+    (re.compile(r"(?<=\S)[ \t\u00a0]{2,}(?=\S)"), " "),
+    (re.compile(r"[ \t\u00a0]+$", re.M), ""),
+    (re.compile(rf"^[ \t\u00a0]+(?=[{_A}])", re.M), ""),
+    (re.compile(r"\n{3,}"), "\n\n"),
+)
+# Scripts meet: a space, unless the Arabic side is a clitic («الـGPS», «بـ20», «و3») or a unit of up to two letters.
+_TO_OTHER = re.compile(rf"((?:^|(?<=[^{_A}{_M}]))[{_A}{_M}]+)(?=[A-Za-z]{{2}}|\d)")
+_FROM_LATIN = re.compile(rf"(?<=[A-Za-z]{{2}})(?=[{_A}]{{3}})")
+_FROM_DIGIT = re.compile(rf"(?<=\d)(?=[{_A}]{{3}})")
+_CLITICS = frozenset(
+    [
+        "و",
+        "ف",
+        "ب",
+        "ل",
+        "ك",
+        "ال",
+        "وال",
+        "بال",
+        "لل",
+        "فال",
+        "كال",
+        "ول",
+        "وب",
+        "وك",
+        "س",
+        "ا",
+        "أ",
+        "ن",
+        "م",
+        "ص",
+        "ط",
+        "ق",
+        "د",
+        "ر",
+        "ع",
+    ]
+)
+
+
+def _gap(m: re.Match[str]) -> str:
+    return m[1] if m[1] in _CLITICS else m[1] + " "
+
+
+def _join_cut_lines(text: str) -> str:
+    """Join lines cut in the middle of a sentence: after a connecting word, or all of a block wrapped at one width."""
+    blocks = text.split("\n\n")
+    for b, block in enumerate(blocks):
+        lines = block.split("\n")
+        if len(lines) < 2:
+            continue
+        widths = [len(x) for x in lines]
+        full = sorted(widths[:-1])
+        wrapped = (
+            len(lines) >= 3
+            and 35 <= full[-1] <= 120
+            and full[0] >= 0.6 * full[-1]
+            and sum(not x.rstrip().endswith((".", "!", "؟", ":", "؛")) for x in lines[:-1]) >= 0.6 * (len(lines) - 1)
+            and not any(re.match(r"[-*•#|>\d⟦]", x) for x in lines)
+        )
+        out = [lines[0]]
+        for line in lines[1:]:
+            before = out[-1].rstrip()
+            last = before.rsplit(" ", 1)[-1]
+            cut = bool(before) and bool(line) and arabic.is_arabic(line[0])
+            if cut and (wrapped or last in _CONNECTORS or (before.endswith("،") and len(before) >= 20)):
+                out[-1] = f"{before} {line}"
+            else:
+                out.append(line)
+        blocks[b] = "\n".join(out)
+    return "\n\n".join(blocks)
+
+
+def repair(text: str) -> str:
+    """The text with its form repaired; applied twice it changes nothing more. Placeholders pass through."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "<" in text:
+        text = _HTML.sub("", _BREAKING.sub("\n", text))
+    if "&" in text:
+        for entity, sign in _ENTITIES.items():
+            text = text.replace(entity, sign)
+    text = _INVISIBLE.sub("", text)
+    text = _PRESENTATION.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text)
+    for pattern, replacement in _STEPS:
+        text = pattern.sub(replacement, text)
+    text = _TO_OTHER.sub(_gap, text)
+    text = _FROM_DIGIT.sub(" ", _FROM_LATIN.sub(" ", text))
+    text = _join_cut_lines(text)
+    return text.strip("\n \t")
