@@ -299,17 +299,18 @@ def item(i: int, parts: list[float], prompt: str = "p") -> dict[str, Any]:
     return {"task": "bpb_en", "id": f"i{i}", "slices": [""], "cluster": f"i{i}", "prompt": prompt, "parts": parts}
 
 
-def test_items_answered_by_both_arms_are_compared_in_pairs(tmp_path: Path) -> None:
-    """Texts differ much from each other, so single intervals overlap; the small harm on each of them must show."""
+@pytest.mark.parametrize(("harm", "word"), [(9.0, "worse"), (1.0, "same"), (-9.0, "better")])
+def test_items_answered_by_both_arms_are_compared_in_pairs(tmp_path: Path, harm: float, word: str) -> None:
+    """Texts differ much, so single intervals overlap; a harm to each must show, what another seed moves must not."""
     bits = [100.0 + 20 * i for i in range(20)]
-    for name, more in (("eval-original", 0.0), ("eval-aligned", 3.0)):
+    for name, more in (("eval-original", 0.0), ("eval-aligned", harm)):
         value = (sum(bits) + more * 20) / 2000
         items = [item(i, [b + more, 100.0]) for i, b in enumerate(bits)]
         make_eval(tmp_path, name, {"bpb_en": score(value, value - 0.5, value + 0.5, "bits_per_byte")}, items)
     found = verdict.comparisons(stages.load(run_json(tmp_path, "eval-original", "eval-aligned")))
     english = next(c for c in found if c.question.key == "english")
-    assert english.paired is not None and english.word == "worse"
-    assert english.difference == pytest.approx(0.03)
+    assert english.paired is not None and english.word == word
+    assert english.difference == pytest.approx(harm / 100)
 
 
 def test_items_that_do_not_give_the_score_are_not_used(tmp_path: Path) -> None:
@@ -327,9 +328,9 @@ def test_items_that_do_not_give_the_score_are_not_used(tmp_path: Path) -> None:
         ({"unsafe": "worse", "facts": "better", "english": "same"}, "bad", "misses its aim"),
         ({"unsafe": "same", "facts": "same", "english": "same"}, "none", "no clear difference"),
         ({"unsafe": "same", "facts": "better", "english": "same"}, "none", "no clear difference"),
-        ({"unsafe": "same", "facts": "same", "english": "worse"}, "bad", "Worse on english loss"),
+        ({"unsafe": "same", "facts": "same", "english": "worse"}, "bad", "Worse on English loss"),
         ({"unsafe": "better", "heldout": "same"}, "mixed", "words that the rules never saw: no clear difference"),
-        ({"unsafe": "better"}, "good", "Not compared: facts recalled in arabic and english loss"),
+        ({"unsafe": "better"}, "good", "Not compared: facts recalled in Arabic and English loss"),
         ({"unsafe": "unknown"}, "none", "cannot say"),
     ],
 )

@@ -59,13 +59,13 @@ def lines(
     y_label: str,
     span: tuple[float, float] | None = None,
 ) -> Markup:
-    """A line chart of named series of (x, y); points that are not finite are left out. Empty without any point.
+    """A line chart of named series of (x, y); points that are not finite are left out. Empty without two points.
 
     `span` is the least y range to draw, so that charts side by side can share it.
     """
     clean = {k: [(x, y) for x, y in v if math.isfinite(x) and math.isfinite(y)] for k, v in series.items()}
     clean = {k: v for k, v in clean.items() if v}
-    if not clean:
+    if max((len(v) for v in clean.values()), default=0) < 2:
         return Markup("")
     xs = [x for v in clean.values() for x, _ in v]
     ys = [y for v in clean.values() for _, y in v] + list(span or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 from fitra.report import charts
@@ -76,7 +77,17 @@ def _segmented(row: Mapping[str, Any]) -> dict[str, Any]:
         v = row.get(side)
         if isinstance(v, Mapping):
             v = next((v[k] for k in PIECES if k in v), None)
-        out[side] = [str(p) for p in v] if isinstance(v, list) else str(v).split() if isinstance(v, str) else []
+        pieces = [str(p) for p in v] if isinstance(v, list) else v.split() if isinstance(v, str) else []
+        out[side], out[f"{side}_count"] = _folded(pieces), len(pieces)
+    return out
+
+
+def _folded(pieces: list[str]) -> list[str]:
+    """Pieces for the page: spaces as a dot, a run of half letters (U+FFFD) as one box."""
+    out = []
+    for half, run_ in groupby(pieces, key=lambda p: set(p.strip()) == {"\ufffd"}):
+        held = list(run_)
+        out += [f"\ufffd×{len(held)}"] if half and len(held) > 1 else [p.replace(" ", "·") for p in held]
     return out
 
 
@@ -181,17 +192,19 @@ def evaluation(run: Run) -> dict[str, Any] | None:
         return None
     table = {s.name.removeprefix("eval-"): scores(s) for s in stages}
     tasks = sorted({t for held in table.values() for t in held})
+    warned = {t: {w for held in table.values() if t in held for w in held[t].warnings} for t in tasks}
     out = []
     for task in tasks:
         cells = [held.get(task) for held in table.values()]
         there = [c for c in cells if c]
         ends = [x for c in there for x in (c.low, c.high, c.value) if x is not None]
         scale = (min(ends), max(ends)) if ends else (0.0, 1.0)
+        protocols = sorted({c.protocol for c in there if c.protocol})
         out.append(
             {
                 "task": task,
                 "metrics": sorted({c.metric for c in there}),
-                "protocols": sorted({c.protocol for c in there if c.protocol}),
+                "protocols": [] if task.partition("/")[0] in tasks and "/" in task else protocols,
                 "n": sorted({c.n for c in there if c.n is not None}),
                 "cells": [
                     {
@@ -203,7 +216,10 @@ def evaluation(run: Run) -> dict[str, Any] | None:
                     }
                     for model, c in zip(table, cells, strict=True)
                 ],
-                "warnings": sorted({w for c in there for w in c.warnings}),
+                "slice": "/" in task,
+                "warnings": sorted(
+                    warned[task] - warned.get(task.partition("/")[0], set()) if "/" in task else warned[task]
+                ),
             }
         )
     return {"models": list(table), "tasks": out, "empty": [m for m, held in table.items() if not held]}
