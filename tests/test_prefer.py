@@ -114,7 +114,8 @@ def test_prefer_makes_pairs_tunes_and_repeats_itself(
     log = [json.loads(x) for x in (tmp_path / "a/log.jsonl").read_text().splitlines()]
     assert log and log[0]["loss"] == pytest.approx(0.6931, abs=1e-3)  # the policy starts as the reference
     assert not [p for p in (tmp_path / "a").iterdir() if p.name.startswith(".trl")]
-    assert "rewards/margins" not in "".join(capfd.readouterr())
+    said = "".join(capfd.readouterr())
+    assert "rewards/margins" not in said and "Computing reference" not in said
     assert lm.load(tmp_path / "a").tokenizer.chat_template
 
 
@@ -142,6 +143,16 @@ def test_no_pairs_is_said_and_the_model_is_copied(tmp_path: Path, model: Path, m
     manifest = prefer(Prefer(max_new_tokens=4), model, [prompts], 0, tmp_path / "out")
     assert manifest["counts"]["pairs"] == 0 and "copy" in manifest["notes"]["tuning"]
     assert lm.weights_hash(tmp_path / "out") == lm.weights_hash(model)
+
+
+def test_prompts_longer_than_the_model_are_counted(tmp_path: Path, model: Path) -> None:
+    rows = [{"id": f"p{i}", "prompt": PROMPT * n, "chosen": "x", "rejected": "y"} for i, n in enumerate((1, 50))]
+    prompts = table(tmp_path / "pairs.parquet", rows)
+    manifest = prefer(Prefer(judge="given"), model, [prompts], 0, tmp_path / "out")
+    assert (manifest["counts"]["too_long"], manifest["counts"]["steps"]) == (1, 1)
+    prompts = table(tmp_path / "long.parquet", rows[1:])
+    manifest = prefer(Prefer(judge="given"), model, [prompts], 0, tmp_path / "none")
+    assert manifest["counts"]["too_long"] == 1 and "no prompt leaves room" in manifest["notes"]["tuning"]
 
 
 def test_a_restarted_run_finds_the_answers_it_had(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

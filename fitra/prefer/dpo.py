@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,17 @@ def tune(m: lm.LM, pairs: Sequence[dict[str, Any]], cfg: Prefer, seed: int, out:
     return [_record(x) for x in trainer.state.log_history if "loss" in x]
 
 
+def longest(m: lm.LM) -> int:
+    """Tokens of prompt and answer that a pair may have; what is beyond is cut from the answer."""
+    return min(LONGEST, m.max_positions)
+
+
+def fits(m: lm.LM, pairs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The pairs whose prompt leaves room for an answer: trl would drop the others without a word."""
+    lengths = [len(ids) for ids in m.encode([lm.render(m, p["prompt"]) for p in pairs])]
+    return [p for p, n in zip(pairs, lengths, strict=True) if n < longest(m) - 1]
+
+
 def _config(m: lm.LM, cfg: Prefer, seed: int, scratch: Path) -> Any:
     return DPOConfig(
         output_dir=str(scratch),
@@ -65,7 +77,7 @@ def _config(m: lm.LM, cfg: Prefer, seed: int, scratch: Path) -> Any:
         num_train_epochs=cfg.epochs,
         per_device_train_batch_size=BATCH,
         precompute_ref_log_probs=True,
-        max_length=min(LONGEST, m.max_positions),
+        max_length=longest(m),
         seed=seed,
         data_seed=seed,
         use_cpu=m.device.type == "cpu",
@@ -123,6 +135,8 @@ def _quiet() -> Iterator[None]:
     """trl, datasets and accelerate write bars and advice to stderr, where our own progress is."""
     names = ("trl", "accelerate", "datasets", "transformers")
     before = {n: logging.getLogger(n).level for n in names}
+    tqdm = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"  # trl asks for this one by name where it computes the reference
     for n in names:
         logging.getLogger(n).setLevel(logging.ERROR)
     datasets.disable_progress_bars()
@@ -133,3 +147,7 @@ def _quiet() -> Iterator[None]:
     finally:
         for n, level in before.items():
             logging.getLogger(n).setLevel(level)
+        if tqdm is None:
+            del os.environ["TQDM_DISABLE"]
+        else:
+            os.environ["TQDM_DISABLE"] = tqdm

@@ -22,6 +22,9 @@ from fitra.recipe import Prefer
 VERSION = 1
 SHARD = 32  # prompts whose answers are kept together once sampled
 NO_PAIRS = "no pair was kept, so the model is a copy of the one that came in"
+TOO_LONG = "no prompt leaves room for an answer in the model's positions, so the model is a copy"
+    "no prompt leaves room for an answer in the model's positions, so the model is a copy of the one that came in"
+)
 PAIR_SCHEMA = pa.schema(
     [(c, pa.string()) for c in ("id", "prompt", "chosen", "rejected", "verdict_ab", "verdict_ba", "judge", "figures")]
 )
@@ -124,14 +127,18 @@ def _sample(st: Stage, m: lm.LM, cfg: Prefer, rows: list[dict[str, Any]], seed: 
 
 
 def _tune(st: Stage, m: lm.LM, cfg: Prefer, pairs: list[dict[str, Any]], model: Path, seed: int) -> None:
-    if not pairs:
-        st.notes["tuning"] = NO_PAIRS
+    usable = []
+    if pairs:
+        from fitra.prefer.dpo import fits, tune  # trl takes seconds to import
+
+        usable = fits(m, pairs)
+        st.counts["too_long"] = len(pairs) - len(usable)
+    if not usable:
+        st.notes["tuning"] = NO_PAIRS if not pairs else TOO_LONG
         with st.folder("model") as folder:
             shutil.copytree(lm.model_folder(model), folder, dirs_exist_ok=True)
         return
-    from fitra.prefer.dpo import tune  # trl takes seconds to import
-
-    log = tune(m, pairs, cfg, seed, st.out)
+    log = tune(m, usable, cfg, seed, st.out)
     st.write_text("log.jsonl", "".join(canonical_json(x) + "\n" for x in log))
     st.counts["steps"] = len(log)
     with st.folder("model") as folder:
