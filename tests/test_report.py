@@ -390,8 +390,8 @@ def test_verdicts_are_read_in_both_shapes(cell_: str) -> None:
 
 
 def test_charts_survive_odd_numbers() -> None:
-    assert charts.lines({"a": [(1, float("nan"))]}, "t", "x", "y") == ""
-    for points in ([(0, 1.0)], [(5, 2.0), (9, 2.0)], [(i, 1e-9 * i) for i in range(5000)]):
+    assert charts.lines({"a": [(1, float("nan")), (2, 1.0)]}, "t", "x", "y") == ""
+    for points in ([(0, 1.0), (1, 1.0)], [(5, 2.0), (9, 2.0)], [(i, 1e-9 * i) for i in range(5000)]):
         svg = charts.lines({"a<b>": points}, "t", "x", "y")
         assert "<title" in svg and "nan" not in svg and "a<b>" not in svg and len(svg) < 20_000
     assert 'width="0.00%"' in charts.bar(0, 0, "nothing")

@@ -95,7 +95,7 @@ def training(run: Run, prefix: str) -> dict[str, Any] | None:
     """Loss curves of the stages `prefix-...`, one line a group, and what they cost."""
     stages = run.starting(prefix)
     if prefix == "pretrain" and (base := run.stage("base")):
-        stages = [base, *stages]
+        stages = [*stages, base]  # the arms stand side by side first
     if not stages:
         return None
     arms: list[dict[str, Any]] = []
@@ -218,7 +218,7 @@ def evaluation(run: Run) -> dict[str, Any] | None:
                 ],
                 "slice": "/" in task,
                 "warnings": sorted(
-                    warned[task] - warned.get(task.partition("/")[0], set()) if "/" in task else warned[task]
+                    warned[task] - (warned.get(task.partition("/")[0], set()) if "/" in task else set())
                 ),
             }
         )
