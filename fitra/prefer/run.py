@@ -23,8 +23,6 @@ VERSION = 1
 SHARD = 32  # prompts whose answers are kept together once sampled
 NO_PAIRS = "no pair was kept, so the model is a copy of the one that came in"
 TOO_LONG = "no prompt leaves room for an answer in the model's positions, so the model is a copy"
-    "no prompt leaves room for an answer in the model's positions, so the model is a copy of the one that came in"
-)
 PAIR_SCHEMA = pa.schema(
     [(c, pa.string()) for c in ("id", "prompt", "chosen", "rejected", "verdict_ab", "verdict_ba", "judge", "figures")]
 )
