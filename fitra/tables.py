@@ -93,7 +93,8 @@ def resolve(path: str) -> list[Path]:
         if not _known(here):
             raise FitraError(f"{path}: unknown kind of file.", f"Known: {', '.join(SUFFIXES)}.")
         return [here]
-    files = sorted(Path(p) for p in glob.glob(str(here), recursive=True) if Path(p).is_file() and _known(Path(p)))
+    found = map(Path, glob.glob(str(here), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    files = sorted(p for p in found if p.is_file() and _known(p))
     if not files:
         raise FitraError(f"{path}: no such file.", "Check the path; a pattern like data/*.jsonl works too.")
     return files
@@ -177,7 +178,8 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _jsonl(path: Path, text: str, ident: str | None) -> Iterator[Batch]:
-    batch, seen, names = Batch(), False, []
+    batch, seen = Batch(), False
+    names: list[str] = []
     with _open(path) as lines:
         for n, line in enumerate(lines, 1):
             where = f"{path.name}:{n}"
@@ -223,7 +225,7 @@ def _csv(path: Path, text: str, ident: str | None) -> Iterator[Batch]:
             except csv.Error as e:
                 batch.refuse("", where, f"not CSV: {e}")
                 continue
-            row.pop(None, None)  # type: ignore[call-overload]
+            row.pop(None, None)
             batch.add(dict(row), text, where, ident)
             if batch.size >= BATCH_BYTES:
                 yield batch

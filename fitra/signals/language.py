@@ -25,41 +25,41 @@ _ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+|@\w+")  # Latin letters t
 _TOKEN = re.compile("[^\\W\\d_]+")
 
 
-def _folded(words: str) -> frozenset[str]:
+def _lexicon(words: str) -> frozenset[str]:
     return frozenset(arabic.fold(words).split())
 
 
-STANDARD = _folded(
+STANDARD = _lexicon(
     "في من على إلى عن أن إن هذا هذه ذلك تلك التي الذي الذين اللذين لم لن قد ليس ليست كما حيث بين بعد قبل عند منذ"
     " خلال أو ثم لكن غير حتى كل بعض هو هي هم كان كانت يكون لا ما إذا نحن سوف أي مع لقد إنه أنه بأن لأن فقد وقد"
 )
-EGYPTIAN = _folded(
+EGYPTIAN = _lexicon(
     "ده دي دا دول اللي مش ازاي إزاي عشان علشان كده كدا بتاع بتاعة بتاعت بتوع دلوقتي دلوقت إيه ايه احنا إحنا انتو"
     " إنتو ليه فين امتى إمتى برضه برضو النهارده النهاردة امبارح بكره عايز عاوز عايزه عايزين مفيش مافيش هوه هيه"
     " هما اتولد اتولدت يعنى زى اوى أوي قوي بقى بقا كمان معاه معاها حاجه حاجة وده ودي وكمان اهو لسه بيقول بتقول"
     " مصرى كانو اتجوز اشتغل ولاد بيه ازيك يلا خالص تانى تاني عليهم بيعمل محدش علي ان لما جدا هيبقى هيكون"
-) - _folded("ان لما جدا علي عليهم يعني خالص حاجه تاني مصري قوي زي بيه ولاد كمان يلا")
-LEVANTINE = _folded(
+) - _lexicon("ان لما جدا علي عليهم يعني خالص حاجه تاني مصري قوي زي بيه ولاد كمان يلا")
+LEVANTINE = _lexicon(
     "هيدا هيدي هاد هاي هاذ هالشي شو ليش هلق هلأ هلا منيح منيحة كتير كتيير بدي بدك بدو بدنا بدها بدهم عم مو مشان"
     " عشاني هيك لسا لساتك رح راح وين كيفك يلي إلي إلك إلنا فيني فيك ما في معي معك حدا شي هون هونيك هنيك إيمتى"
     " إيمت لإنو لأنو إنو أنو منو شوي زلمة مرتي عندو تبعي تبع تبعك بيقولو بحكي بتحكي حكي احكي منشان كرمال ليك"
     " والله حبيبي نحنا انتي بس شلون اجا إجا إجت ايجا قديش قديه هاليوم هالبلد خلص هاد هدول هدا هادا بعرف بتعرف"
-) - _folded("والله حبيبي ما في معي معك شي راح فيك بس خلص تبع إلي أنو إنو شلون انتي حكي")
+) - _lexicon("والله حبيبي ما في معي معك شي راح فيك بس خلص تبع إلي أنو إنو شلون انتي حكي")
 # Words of other dialects: seen, they speak against the two that are named here.
-GULF_MAGHREB = _folded(
+GULF_MAGHREB = _lexicon(
     "شلون وش ايش ابغى ابغا ابي زين هذي الحين وايد مب مهوب اللحين يبي تبي ياخي ديال بزاف واش كيفاش حنا راه ديالي"
     " دابا هاد علاش بصح كاين ماكاش برشا توا شنو شنوا ياسر باش"
 )
-PERSIAN = _folded("این که از را با است برای می های آن به خود شد شده یک در تا هم نیز بود کرد کند او ها ای")
-URDU = _folded("کے کی کا میں ہے اور سے کو نے پر یہ وہ بھی ہیں تھا کر ایک اس نہیں تو گیا تھے")
-ENGLISH = frozenset(
+PERSIAN = _lexicon("این که از را با است برای می های آن به خود شد شده یک در تا هم نیز بود کرد کند او ها ای")
+URDU = _lexicon("کے کی کا میں ہے اور سے کو نے پر یہ وہ بھی ہیں تھا کر ایک اس نہیں تو گیا تھے")
+ENGLISH = _lexicon(
     "the of and to in a is that it was for on are as with his they at be this have from or had by not but what all"
     " were we when your can said there an which she do how their if will up about out many then them these so her i"
-    " you he my me no has been would who more its our".split()
+    " you he my me no has been would who more its our"
 )
-LATIN_OTHERS = frozenset(
+LATIN_OTHERS = _lexicon(
     "le la les des et est une du que pas pour dans sur qui avec el los las una por con para der die das und ist nicht"
-    " ein eine mit den von zu il che di non per della een het van niet bir ve bu için de da en um uma não os se al".split()
+    " ein eine mit den von zu il che di non per della een het van niet bir ve bu için de da en um uma não os se"
 )
 
 
