@@ -239,6 +239,13 @@ def test_sampled_text_is_marked_when_it_repeats_an_unsafe_phrase(
     assert scores["unsafe_samples/visible/share_verbatim"]["value"] == 0.5
 
 
+def test_prompts_that_lose_their_beginning_are_counted(tmp_path: Path, exams_file: Path) -> None:
+    small = tiny.write(tmp_path / "small", positions=64)
+    evaluate(Evaluate(exams=str(exams_file)), small, 0, tmp_path / "out")
+    score = json.loads((tmp_path / "out/scores.json").read_text(encoding="utf-8"))["exams_oall"]
+    assert "8 of 8 prompts exceed the model's 64 positions and lose their beginning" in score["warnings"]
+
+
 @pytest.mark.slow
 def test_exams_equals_lm_eval(tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same prompts, same log-likelihoods, same answers as lm-eval's own `arabic_exams` on the same rows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def evaluate(cfg: Evaluate, model: Path, seed: int, out: Path, world: Path | Non
             if aside:
                 st.quarantine(aside)
             m = lm.load(model, device=cfg.device, precision=cfg.precision)
+            cards = [replace(c, warnings=(*c.warnings, *cut(m, c))) for c in cards]
             rows: dict[str, list[Row]] = {c.task: measure(m, c, cfg, seed) for c in cards}
             scores = {k: v for c in cards for k, v in summarise(c, rows[c.task], seed).items()}
             # A killed run with other settings may have left more shards than this one writes.
@@ -101,6 +103,19 @@ def measure(m: lm.LM, card: Card, cfg: Evaluate, seed: int) -> list[Row]:
     for chunk in track(chunks, card.task, total=len(chunks)):
         rows += _texts(m, card, chunk) if card.kind == "text" else _choices(m, card, chunk)
     return rows
+
+
+def cut(m: lm.LM, card: Card) -> tuple[str, ...]:
+    """A warning where prompts are longer than the model's positions: they lose their beginning, the first shots."""
+    if card.kind not in ("choice", "preference"):
+        return ()
+    lengths = [len(ids) for ids in m.encode([i.prompt + max(i.options, key=len) for i in card.items])]
+    long = sum(n > m.max_positions + 1 for n in lengths)  # the last token is predicted, not read
+    if not long:
+        return ()
+    return (
+        f"{long} of {len(lengths)} prompts exceed the model's {m.max_positions} positions and lose their beginning",
+    )
 
 
 def _row(card: Card, item: Item, **more: Any) -> Row:
