@@ -21,6 +21,7 @@ __all__ = ["Verdict", "complaint", "judge", "numbers"]
 
 _NUMBER = re.compile(r"\d+(?:[.,:/\-٫٬]\d+)*")
 _LETTER = re.compile(r"[^\W\d_]")
+_ARABIC_LETTER = re.compile(r"[\u0620-\u06d3\u0750-\u077f\ufb50-\ufdff\ufe70-\ufefc]")
 _WORD = re.compile(r"[^\W\d_]+")
 _TITLES = "العربي|الأصلي|المعاد صياغته|المعدل|المهذب|المنقح|بعد التعديل"
 _LEAK = re.compile(
@@ -67,14 +68,14 @@ def numbers(text: str) -> set[str]:
 
 
 def _script_share(text: str) -> float:
-    letters = _LETTER.findall(text)
-    return sum(map(arabic.is_arabic, letters)) / len(letters) if letters else 1.0
+    letters = len(_LETTER.findall(text))
+    return len(_ARABIC_LETTER.findall(text)) / letters if letters else 1.0
 
 
 @lru_cache(maxsize=1 << 16)
 def _stem(word: str) -> str:
     """A rough stem, so that a changed clitic or ending is not a lost word."""
-    w = arabic.fold(word, "search").strip()
+    w = re.sub(r"(.)\1{2,}", r"\1", arabic.fold(word, "search").strip())
     w = re.sub(r"^[وف]?(?:[بك]?ال|لل)?(?=...)", "", w)
     return re.sub(r"(?<=...)(?:هما|ها|هم|ات|ون|ين|ان|ه|ا|ي)$", "", w)
 

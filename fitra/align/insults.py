@@ -9,7 +9,7 @@ it says nothing else. Animals, dirt and soft adjectives are insults only where t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -58,6 +58,27 @@ class Lexicon:
     vocatives: frozenset[str]
     predicate: str
     person: tuple[str, str, str, str]  # definite, definite plural, indefinite, indefinite plural
+    seen: dict[str, int] = field(default_factory=dict, compare=False)  # word -> class, see `classify`
+
+    def classify(self, word: str) -> int:
+        """What a folded word may be, as bits: 1 adjective, 2 strong noun, 4 soft adjective, 8 noun, 16 with «يا» on, 32 first of two words."""
+        bits = self.seen.get(word)
+        if bits is None:
+            if len(self.seen) > 1 << 18:
+                self.seen.clear()
+            forms = _forms(word)
+            lists = (self.adjectives, self.strong_nouns, self.soft, self.nouns)
+            bits = sum(1 << i for i, words in enumerate(lists) if any(f in words for f in forms))
+            if word.startswith("يا") and len(word) > 4:
+                bits |= 16 * any(f in self.nouns or f in self.soft or f in self.adjectives for f in stems(word[2:]))
+            bits |= 32 * any(f in self.firsts for f in forms)
+            self.seen[word] = bits
+        return bits
+
+    @property
+    def firsts(self) -> frozenset[str]:
+        """First words of the two-word adjectives."""
+        return frozenset(w.split()[0] for w in self.two_words)
 
 
 def compile_lexicon(raw: dict[str, Any]) -> Lexicon:
@@ -114,20 +135,22 @@ class _Sentence:
     def _kind(self, i: int) -> str:
         """'adjective', 'noun' or '' for token i."""
         word, lex = self.words[i], self.lex
-        forms = _forms(word)
+        bits = lex.classify(word)
+        if not bits & 31:
+            return ""
         prev = self.words[i - 1] if i else ""
         after = self.words[i + 1] if i + 1 < len(self.words) else ""
         aimed = prev in _AIMS or prev in lex.vocatives or after in _AIMS_AFTER
         aimed = aimed or (i - 1 in self.edits and bool(self.edits.keys() & {i - 1, i - 2}))
-        if any(f in lex.adjectives for f in forms):
+        if bits & 1:
             return "adjective"
-        if any(f in lex.strong_nouns for f in forms):
+        if bits & 2:
             return "noun"
-        if aimed and any(f in lex.soft for f in forms):
+        if aimed and bits & 4:
             return "adjective"
-        if aimed and any(f in lex.nouns for f in forms):
+        if aimed and bits & 8:
             return "noun"
-        if word.startswith("يا") and len(word) > 4 and any(f in lex.nouns or f in lex.soft for f in stems(word[2:])):
+        if bits & 16:
             return "adjective"
         return ""
 
@@ -146,13 +169,14 @@ class _Sentence:
         elif definite:
             if prev in _DEMONSTRATIVES:
                 self.edits[i] = lex.person[1 if plural else 0]
+            elif re.match("[وف]?(?:لل|بال|كال)", word):  # «للمعتوهين» is no adjective of what stands before
+                clitic = re.match("[وف]?(?:لل|بال|كال)", word)[0]  # type: ignore[index]
+                self.edits[i] = clitic + lex.person[1 if plural else 0].removeprefix("ال")
             elif i - 1 in self.edits or (i and prev not in _VERBS_AND_PARTICLES and kind == "adjective"):
                 self.edits[i] = None
             else:
-                person = lex.person[1 if plural else 0]
-                m = _DEFINITE.match(word)
-                clitic = m[0] if m else "ال"
-                self.edits[i] = ("لل" if "لل" in clitic else clitic) + person.removeprefix("ال")
+                article = _DEFINITE.match(word)
+                self.edits[i] = (article[0] if article else "ال") + lex.person[1 if plural else 0].removeprefix("ال")
         elif i and _indefinite_noun(self.tokens[i - 1][2], prev) and not (i == 1 and len(self.words) <= 3):
             self.edits[i] = None
         elif i == 0:
@@ -169,7 +193,11 @@ class _Sentence:
             if i in self.edits or word == "⟦":
                 continue
             pair = f"{word} {self.words[i + 1]}" if i + 1 < len(self.words) else ""
-            if pair and any(f"{f} {self.words[i + 1]}" in self.lex.two_words for f in _forms(word)):
+            if (
+                pair
+                and self.lex.classify(word) & 32
+                and any(f"{f} {self.words[i + 1]}" in self.lex.two_words for f in _forms(word))
+            ):
                 self._edit(i, "adjective")
                 self.edits[i + 1] = None
                 continue

@@ -57,7 +57,6 @@ _CONNECTORS = frozenset(
 _STEPS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"(?<=[{_A}{_M}])ـ+(?=[{_A}])"), ""),
     (re.compile(r"ـ{2,}"), "ـ"),
-    (re.compile(rf"(?!ه)([{_A}])\1{{3,}}"), r"\1"),
     (re.compile(r"([!؟?،؛])(?:\s*\1)+"), r"\1"),
     (re.compile(r"(?<!\.)\.{4,}"), "..."),
     (re.compile(rf"(?<=[{_A}{_M}])[ ]*,(?!\d)"), "،"),
@@ -66,7 +65,8 @@ _STEPS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=\S)[ \u00a0]+(?=[،؛؟!](?:\s|$|[^\W\d_]|\d))"), ""),
     (re.compile(rf"(?<=[{_A}{_M}⟧])[ ]+(?=\.(?:\s|$))"), ""),
     (re.compile(rf"(?<=[{_A}{_M}\d⟧])[ ]+(?=:(?:\s|$))"), ""),
-    (re.compile(rf"(?<=[{_A}{_M}\d⟧])([،؛؟!])(?=[^\W_]|⟦)"), r"\1 "),
+    (re.compile(rf"(?<=[{_A}{_M}⟧])([،؛؟!])(?=[^\W_]|⟦)"), r"\1 "),
+    (re.compile(r"(?<=\d)([،؛؟!])(?=[^\W\d_])"), r"\1 "),  # «10،5» is one number to many writers
     (re.compile(rf"(?<=[{_A}]{{3}})\.(?=[{_A}]{{2}})"), ". "),
     (re.compile(rf"(?<=[{_A}]{{3}}):(?=[{_A}]{{2}})"), ": "),
     (re.compile(r"\([ ]+(?=\S)"), "("),
@@ -111,6 +111,16 @@ _CLITICS = frozenset(
 )
 
 
+_STRETCHED = re.compile(rf"\S*([{_A}])\1{{3,}}\S*")  # four or more: «الله» and «تتتابع» stay
+
+
+def _unstretch(m: re.Match[str]) -> str:
+    """«رائعععع» -> «رائع»; tags and handles are names, and laughter («ههههه») is three letters."""
+    if any(c in m[0] for c in "#_@/⟦"):
+        return m[0]
+    return re.sub(rf"([{_A}])\1{{3,}}", lambda r: r[1] * (3 if r[1] == "ه" else 1), m[0])
+
+
 def _gap(m: re.Match[str]) -> str:
     return m[1] if m[1] in _CLITICS else m[1] + " "
 
@@ -136,7 +146,9 @@ def _join_cut_lines(text: str) -> str:
             before = out[-1].rstrip()
             last = before.rsplit(" ", 1)[-1]
             cut = bool(before) and bool(line) and arabic.is_arabic(line[0])
-            if cut and (wrapped or last in _CONNECTORS or (before.endswith("،") and len(before) >= 20)):
+            if cut and (
+                wrapped or (last in _CONNECTORS and len(before) >= 30) or (before.endswith("،") and len(before) >= 20)
+            ):
                 out[-1] = f"{before} {line}"
             else:
                 out.append(line)
@@ -156,6 +168,7 @@ def repair(text: str) -> str:
     text = _PRESENTATION.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text)
     for pattern, replacement in _STEPS:
         text = pattern.sub(replacement, text)
+    text = _STRETCHED.sub(_unstretch, text)
     text = _TO_OTHER.sub(_gap, text)
     text = _FROM_DIGIT.sub(" ", _FROM_LATIN.sub(" ", text))
     text = _join_cut_lines(text)

@@ -53,6 +53,7 @@ class Rules:
     ads: tuple[tuple[float, re.Pattern[str]], ...]
     any_ad: re.Pattern[str]
     unsafe: tuple[tuple[re.Pattern[str], str], ...]
+    any_unsafe: re.Pattern[str]
     warnings: re.Pattern[str]
     quantifiers: frozenset[str]
     people: frozenset[str]
@@ -98,7 +99,8 @@ def compile_rules(policy: Policy) -> Rules:
             f"policy {policy.id}: lexicon/{name}.yaml: {type(e).__name__}: {e}.", "Keep the shape of the shipped file."
         ) from None
     return Rules(
-        cues, re.compile("|".join(f"(?:{p.pattern})" for _, p in cues)), advice, warnings,
+        cues, re.compile("|".join(f"(?:{p.pattern})" for _, p in cues)), advice,
+        re.compile("|".join(f"(?:{p.pattern})" for p, _ in advice)), warnings,
         words["quantifiers"], words["people"], words["groups"], words["predicates"], judgement, denials, bad_words,
     )  # fmt: skip
 
@@ -131,23 +133,28 @@ def _judged(words: list[str], rules: Rules) -> tuple[int, int] | None:
     """(first word of the group, last word of the judgement on it) in a clause, or None."""
     for g, word in enumerate(words):
         bare = word[1:] if word[:1] in "وف" and len(word) > 3 else word
-        if not (bare in rules.quantifiers or bare in rules.people or bare in rules.groups):
+        if bare in rules.quantifiers:
+            # «كل سكانه», «جميع النساء», «كلهم»: all of somebody, not «كل عام» or «كل من»
+            after = words[g + 1] if g + 1 < len(words) else ""
+            whole = after.startswith("ال") or after in rules.people or re.search("(?:ه|ها|هم|هن)$", after)
+            if not whole and not bare.endswith("هم"):
+                continue
+        elif not (bare in rules.people or bare in rules.groups):
             continue
         rest = " ".join(words[g + 1 :])
         m = rules.judgement.search(rest)
         if m and m.start() < 45:
             return g, g + 1 + rest[: m.end()].count(" ")
-        for j in range(g + 1, min(len(words), g + 7)):
+        for j in range(g + 1, min(len(words), g + 5)):
             w = words[j].removeprefix("و") if words[j] not in rules.predicates else words[j]
             if w in rules.predicates:  # an indefinite form: a definite one («الموظفون الكسالى») speaks of some
                 return g, j
     return None
 
 
-def _debias(sentence: str, rules: Rules) -> tuple[str, list[str]]:
+def _debias(sentence: str, line: str, rules: Rules) -> tuple[str, list[str]]:
     """The sentence without clauses that judge a whole group; a clause that carries a number keeps the number's part."""
-    line = _line(sentence)
-    if rules.denials.search(line):
+    if _judged(line.split(), rules) is None or rules.denials.search(line):
         return sentence, []
     out, removed, at = [], [], 0
     cuts = [*((m.start(), m.end()) for m in _CLAUSE.finditer(sentence)), (len(sentence), len(sentence))]
@@ -230,11 +237,11 @@ def _sentence(sentence: str, masked: Masked, rules: Rules, after_ad: bool) -> tu
     score = _ad_score(line, sentence, masked, rules)
     if (score >= AD_FROM or (after_ad and score >= 0.5)) and _droppable(sentence, masked):
         return "", [Removal(sentence, "moderation.ads")]
-    for pattern, safe in rules.unsafe:
+    for pattern, safe in rules.unsafe if rules.any_unsafe.search(line) else ():
         if pattern.search(line) and not rules.warnings.search(line) and _droppable(sentence, masked):
             return safe, [Removal(sentence, "moderation.unsafe")]
     gone: list[Removal] = []
-    text, cut = _debias(sentence, rules)
+    text, cut = _debias(sentence, line, rules)
     gone += [Removal(c, "values.groups") for c in cut]
     if text:
         text, words = insults.neutralise(text, rules.insults)

@@ -47,8 +47,8 @@ _PREFIXES = (
     "عال",
     "وب",
     "ول",
-    "ا",
 )
+_SHORT_PREFIXES = frozenset("فبلك")
 _SUFFIXES = ("ه", "ها", "هم", "هن", "ك", "كم", "كن", "ي", "نا", "ين", "ون", "ات", "وا", "يه", "يين", "يون")
 # fmt: on
 _AIMS = ("يا", "يال", "هال")
@@ -133,7 +133,11 @@ def stems(word: str) -> tuple[str, ...]:
     """
     out = {word: None, _STRETCH.sub(r"\1", word): None}
     for base in list(out):
-        bare = [base, *(base[len(p) :] for p in _PREFIXES if base.startswith(p) and len(base) - len(p) >= 3)]
+        # «كفار» is not «ك» + «فار»: a single letter comes off only where four remain; «و» and the article need three.
+        bare = [base]
+        for p in _PREFIXES:
+            if base.startswith(p) and len(base) - len(p) >= (4 if p in _SHORT_PREFIXES else 3):
+                bare.append(base[len(p) :])
         for b in bare:
             out[b] = None
             for s in _SUFFIXES:
@@ -144,16 +148,17 @@ def stems(word: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1 << 16)
 def _known(word: str) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool, tuple[str, ...]], ...], int]:
-    """(single-word entries, phrases that begin here, bits: 1 group, 2 verb, 4 predicate)."""
+    """(single-word entries, phrases that begin here, bits: 1 group, 2 verb, 4 predicate, 8 verb with its object)."""
     lex = _lexicon()
     forms = stems(word)
     single = next((lex.words[f] for f in forms if f in lex.words), ())
     phrases = tuple(p for f in forms for p in lex.phrases.get(f, ()))
-    indefinite = not word.startswith("ال")
+    bare = word.removeprefix("و")  # judgements take no other clitic: «لبكره», «بسرطان», «فعاله» are other words
+    plain = re.sub("(?:هم|هن|ها)$", "", bare)
     bits = (
         (1 if any(f in lex.groups for f in forms) else 0)
-        | (2 if any(f in lex.verbs for f in forms) else 0)
-        | (4 if indefinite and any(f in lex.predicates for f in forms) else 0)
+        | (2 if bare in lex.verbs else 8 if plain in lex.verbs else 0)
+        | (4 if bare in lex.predicates or word in lex.predicates else 0)
     )
     return single, phrases, bits
 
@@ -183,14 +188,15 @@ def _sentence(words: list[str], short: bool) -> list[Hit]:
                 out.append(Hit(heading, STRONG if strong else WEAK, " ".join([w, *after])))
         if bits & 1:
             groups.append(i)
-        if bits & 6:
+        if bits & 14:
             judgements.append((i, bits))
     for g in groups:
         for j, bits in judgements:
-            gap = j - g if bits & 4 else abs(j - g)  # a predicate follows its group, a verb may stand on either side
+            # A predicate follows its group, a verb comes before it unless it carries the object («النساء أكرههن»).
+            gap = j - g if bits & 4 else g - j if bits & 2 else abs(j - g)
             near = set(words[max(0, min(g, j) - 2) : max(g, j)])
             if j != g and 0 < gap <= GROUP_WINDOW and not near & lex.negations:
-                out.append(Hit("hate", 0.8 if bits & 2 or gap <= 2 else 0.6, f"{words[g]} {words[j]}"))
+                out.append(Hit("hate", 0.6 if bits & 4 and gap > 2 else 0.8, f"{words[g]} {words[j]}"))
     line = " ".join(words)
     if groups:
         out += [Hit("hate", 0.7, p) for p in lex.long_predicates if p in line]
@@ -202,10 +208,16 @@ def _sentence(words: list[str], short: bool) -> list[Hit]:
     return out
 
 
-def _by_sentence(text: str) -> list[list[Hit]]:
-    sentences = [_WORD.findall(s.lower()) for s in _SENTENCE.split(arabic.fold(text, "compare"))]
-    short = sum(map(len, sentences)) <= SHORT_WORDS
-    return [_sentence(s, short) for s in sentences if s]
+@lru_cache(maxsize=1 << 13)
+def _of(sentence: str, short: bool) -> tuple[Hit, ...]:
+    """Hits of one folded sentence; kept, since original and rewrite share most of theirs."""
+    return tuple(_sentence(_WORD.findall(sentence), short))
+
+
+def _by_sentence(text: str) -> list[tuple[Hit, ...]]:
+    sentences = _SENTENCE.split(arabic.fold(text, "compare").lower())
+    short = len(text) < 400 and len(_WORD.findall(text)) <= SHORT_WORDS
+    return [_of(s.strip(), short) for s in sentences if s and not s.isspace()]
 
 
 def hits(text: str) -> list[Hit]:
