@@ -201,11 +201,16 @@ def toxicity(stage: Stage) -> dict[str, Any]:
     for h in HEADINGS:
         b, a, g = (mean(float(s[h]) for s in side) for side in (before, after, gone))
         table.append({"heading": h, "before": b, "after": a, "gone": g})
-    most = max((v for r in table for v in (r["before"], r["after"], r["gone"]) if isinstance(v, float)), default=0.0)
+    most = max((v for r in table for v in (r["before"], r["after"]) if isinstance(v, float)), default=0.0)
+    most_gone = max((r["gone"] for r in table if r["gone"] is not None), default=0.0)
     for r in table:
         for k, tone in (("before", 2), ("after", 1), ("gone", 3)):
             v = r[k]
-            r[f"{k}_bar"] = charts.bar(v, most, f"{r['heading']}, {k}: {v:.4f}", tone) if v is not None else ""
+            r[f"{k}_bar"] = (
+                charts.bar(v, most_gone if k == "gone" else most, f"{r['heading']}, {k}: {v:.4f}", tone)
+                if v is not None
+                else ""
+            )
         b, a = r["before"], r["after"]
         r["change"] = (a - b) / b if a is not None and b else None
     counts = tally(stage, "rows", ["lang"]) or {}
