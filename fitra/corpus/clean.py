@@ -98,6 +98,8 @@ def _batches(
     files = [(n, source, file) for n, (source, found) in enumerate(sources) for file in found]
     taken: Counter[int] = Counter()
     for n, source, file in track(files, "Reading and labelling", total=len(files)):
+        if source.limit and taken[n] >= source.limit:
+            continue
         for batch in tables.read(file, source.text, source.id or "id"):
             rows = batch.rows
             if source.limit:
@@ -134,17 +136,18 @@ def _first_pass(cfg: Corpus, docs: list[Document], kept: _Spill, removed: _Spill
     drops: dict[int, tuple[str, str, float]] = {}
     for i, doc in enumerate(docs):
         if cfg.personal_data != "keep":
-            spans = personal.find(doc["text"])
-            if spans:
+            masked = personal.mask(doc["text"])
+            if masked != doc["text"]:
+                spans = personal.find(doc["text"])
                 # Removed rows are masked as well: nobody who reads why should meet a telephone number.
-                doc["text"] = personal.mask(doc["text"])
+                doc["text"] = masked
                 doc["labels"]["personal"] = dict(sorted(Counter(s.kind for s in spans).items()))
                 if cfg.personal_data == "drop":
                     drops[i] = ("personal", "personal_data", float(len(spans)))
     texts = pa.array([d["text"] for d in docs], pa.large_string())
     got = measure.figures(texts)
-    for i, doc in enumerate(docs):
-        detected, confidence = language.detect(doc["text"])
+    detections = language.detect_all([d["text"] for d in docs])
+    for i, (doc, (detected, confidence)) in enumerate(zip(docs, detections, strict=True)):
         doc["lang"] = doc["lang"] or detected
         doc["labels"] |= {"lang_detected": detected, "lang_confidence": confidence, "words": int(got.words[i])}
         failed = measure.verdict(cfg, doc["text"], doc["lang"], confidence, got, i)
@@ -168,7 +171,7 @@ def _first_pass(cfg: Corpus, docs: list[Document], kept: _Spill, removed: _Spill
         "folded": folded.cast(pa.string()),
         "row": pa.array(range(start, start + len(stay)), pa.int64()),
         "words": pa.array(n_words, pa.int64()),
-        "chars": pa.array(got.chars[stay], pa.int64()),
+        "chars": pa.array([len(docs[i]["text"]) for i in stay], pa.int64()),
     }
     for name, column in extra.items():
         table = table.append_column(name, column)

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fitra import arabic
 from fitra.recipe import Corpus
 
 _ARABIC, _LATIN, _LETTER, _SYMBOL, _SPACE, _OTHER = range(6)
 _SCRIPT = {"ar": _ARABIC, "arz": _ARABIC, "apc": _ARABIC, "fa": _ARABIC, "ur": _ARABIC, "en": _LATIN}
+_ADDRESS = r"(?:https?://|www\.)[^\s]+|@\w+"
 MIN_LINES = 4  # fewer lines cannot be "repeated"
 
 
@@ -64,7 +66,8 @@ class Figures:
 
 
 def figures(texts: pa.Array) -> Figures:
-    """Count `texts` (strings without nulls)."""
+    """Count `texts` (strings without nulls), links and handles left out: they say nothing of the language."""
+    texts = pc.replace_substring_regex(texts, _ADDRESS, " ")
     codes, bounds = arabic.code_points(texts)
     kinds = np.where(codes < 0x20000, _classes()[np.minimum(codes, 0x1FFFF)], np.uint8(_LETTER))
     starts = kinds != _SPACE
@@ -80,9 +83,14 @@ def figures(texts: pa.Array) -> Figures:
 
 
 def repeated_lines(text: str) -> float:
-    """The share of lines that say again what an earlier line said; 0 for texts of fewer than four lines."""
+    """The share of characters in lines that say again what an earlier line said; 0 for fewer than four lines.
+
+    By characters, not lines: the refrain of a song is short beside its verses.
+    """
     lines = [s for line in text.split("\n") if (s := line.strip())]
-    return 1 - len(set(lines)) / len(lines) if len(lines) >= MIN_LINES else 0.0
+    if len(lines) < MIN_LINES:
+        return 0.0
+    return 1 - sum(map(len, set(lines))) / sum(map(len, lines))
 
 
 def verdict(cfg: Corpus, text: str, lang: str, confidence: float, got: Figures, i: int) -> tuple[str, float] | None:

@@ -8,6 +8,9 @@ that standard Arabic does not have are seen, so short dialect texts without such
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+import pyarrow as pa
 
 from fitra import arabic
 
@@ -19,14 +22,13 @@ _LATIN = re.compile("[A-Za-z\u00c0-\u024f]+")
 _OTHER = re.compile(
     "[\u0370-\u058f\u0590-\u05ff\u0700-\u074f\u0780-\u085f\u0900-\u1fff\u2c00-\u2dff\u3040-\ud7a3\uf900-\ufaff]+"
 )
-_PERSIAN_LETTERS = re.compile("[پچژگکی]")
-_URDU_LETTERS = re.compile("[ٹڈڑںےہھ]")
+_PERSIAN_LETTERS = re.compile("[پچژگکی]+")
+_URDU_LETTERS = re.compile("[ٹڈڑںےہھ]+")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+|@\w+")  # Latin letters that say nothing of the language
-_TOKEN = re.compile("[^\\W\\d_]+")
 
 
 def _lexicon(words: str) -> frozenset[str]:
-    return frozenset(arabic.fold(words).split())
+    return frozenset(arabic.fold(words, "search").split())
 
 
 STANDARD = _lexicon(
@@ -76,25 +78,38 @@ def _letters(pattern: re.Pattern[str], text: str) -> int:
 
 def detect(text: str) -> tuple[str, float]:
     """The language code and a confidence from 0 to 1; a text without letters is ``("other", 0.0)``."""
-    sample = _ADDRESS.sub(" ", _window(text))
+    return detect_all([text])[0]
+
+
+def detect_all(texts: Sequence[str]) -> list[tuple[str, float]]:
+    """`detect` for many texts, folding them together."""
+    samples = [_ADDRESS.sub(" ", _window(t)) for t in texts]
+    folded = arabic.fold_array(pa.array(samples, pa.large_string()), "search").to_pylist()
+    return [_detect(s, f.split()) for s, f in zip(samples, folded, strict=True)]
+
+
+def _detect(sample: str, tokens: list[str]) -> tuple[str, float]:
     in_arabic, in_latin, in_other = (_letters(p, sample) for p in (_ARABIC, _LATIN, _OTHER))
     total = in_arabic + in_latin + in_other
     if not total:
         return "other", 0.0
     if in_arabic >= max(in_latin, in_other):
-        lang, sure = _arabic_script(sample, in_arabic)
+        lang, sure = _arabic_script(sample, tokens, in_arabic)
         return lang, round(sure * in_arabic / total, 3)
     if in_latin >= in_other:
-        lang, sure = _latin_script(sample)
+        lang, sure = _latin_script(sample, tokens)
         return lang, round(sure * in_latin / total, 3)
     return "other", round(in_other / total, 3)
 
 
-def _arabic_script(sample: str, letters: int) -> tuple[str, float]:
-    tokens = _TOKEN.findall(arabic.fold(sample))
+def _hits(tokens: list[str], lexicon: frozenset[str]) -> int:
+    return sum(map(lexicon.__contains__, tokens))
+
+
+def _arabic_script(sample: str, tokens: list[str], letters: int) -> tuple[str, float]:
     n = max(len(tokens), 1)
-    urdu, persian = (len(p.findall(sample)) / letters for p in (_URDU_LETTERS, _PERSIAN_LETTERS))
-    hits = {name: sum(t in lexicon for t in tokens) for name, lexicon in _LEXICONS.items()}
+    urdu, persian = (_letters(p, sample) / letters for p in (_URDU_LETTERS, _PERSIAN_LETTERS))
+    hits = {name: _hits(tokens, lexicon) for name, lexicon in _LEXICONS.items()}
     if urdu > 0.02 and hits["ur"] > hits["ar"]:
         return "ur", min(1.0, 0.5 + 10 * urdu)
     # Egyptian web text may type Persian ya for ya: the letters alone do not make a text Persian.
@@ -113,10 +128,9 @@ def _arabic_script(sample: str, letters: int) -> tuple[str, float]:
 _LEXICONS = {"ar": STANDARD, "arz": EGYPTIAN, "apc": LEVANTINE, "gulf": GULF_MAGHREB, "fa": PERSIAN, "ur": URDU}
 
 
-def _latin_script(sample: str) -> tuple[str, float]:
-    tokens = [t.lower() for t in _TOKEN.findall(sample)]
+def _latin_script(sample: str, tokens: list[str]) -> tuple[str, float]:
     n = max(len(tokens), 1)
-    english, others = sum(t in ENGLISH for t in tokens), sum(t in LATIN_OTHERS for t in tokens)
+    english, others = _hits(tokens, ENGLISH), _hits(tokens, LATIN_OTHERS)
     if english > others and english / n >= 0.08:
         return "en", min(1.0, 0.5 + english / n)
     if n < 12 and sample.isascii() and english >= others:
