@@ -147,16 +147,16 @@ Ledger = Annotated[Path, typer.Argument(help="Ledger folder.")]
 
 def ledger_stats(folder: Ledger) -> None:
     """Count answers, bytes and writers."""
-    from fitra.llm import ledger
+    from fitra import llm
 
-    print(json.dumps(ledger.stats(folder), ensure_ascii=False, indent=2))
+    print(json.dumps(llm.stats(folder), ensure_ascii=False, indent=2))
 
 
 def ledger_verify(folder: Ledger) -> None:
     """Read every record and check it; exits with 1 when one is damaged."""
-    from fitra.llm import ledger
+    from fitra import llm
 
-    found = ledger.verify(folder)
+    found = llm.verify(folder)
     print(json.dumps(found, ensure_ascii=False, indent=2, default=str))
     if found:
         raise typer.Exit(1)
@@ -164,9 +164,9 @@ def ledger_verify(folder: Ledger) -> None:
 
 def ledger_export(folder: Ledger, to: Annotated[Path, typer.Argument(help="JSONL file to write.")]) -> None:
     """Write all answers to one JSONL file."""
-    from fitra.llm import ledger
+    from fitra import llm
 
-    print(ledger.export(folder, to))
+    print(llm.export(folder, to))
 
 
 def vocab_expand(
