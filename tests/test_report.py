@@ -355,6 +355,11 @@ def test_a_long_diff_shows_the_place_where_the_texts_part() -> None:
     assert left.count("<del>") == right.count("<ins>") == 1 and left.count("…") == right.count("…") == 2
 
 
+def test_texts_that_differ_in_white_space_alone_are_shown_as_they_stand() -> None:
+    left, right = text.diff("a  b\nc", "a b c")
+    assert "a  b\nc" in left and "a b c" in right and "<del>" not in left and "…" not in left
+
+
 @pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\u200b", "\x00", "\ud800", "\x9b"])
 def test_hidden_characters_become_visible(hidden: str) -> None:
     assert hidden not in text.show(f"a{hidden}b") and f"U+{ord(hidden):04X}" in text.show(f"a{hidden}b")

@@ -165,7 +165,8 @@ def _pairs(stage: Stage) -> list[dict[str, Any]]:
             left, right = diff(before, str(after), lang)
         else:
             left, right = block(before, lang), None
-        out.append({**r, "left": left, "right": right})
+        spacing = right is not None and before.split() == str(after).split()
+        out.append({**r, "left": left, "right": right, "note": "only lines and spaces differ" if spacing else ""})
     return out
 
 
