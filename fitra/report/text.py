@@ -81,7 +81,8 @@ def block(text: object, lang: str | None = None, limit: int = 600) -> Markup:
 def diff(before: str, after: str, lang: str | None = None, limit: int = 110) -> tuple[Markup, Markup]:
     """Two blocks with the words that differ marked: `<del>` in the first, `<ins>` in the second.
 
-    Shown are at most `limit` words around the first difference; an ellipsis says where a side was cut. Texts that differ in white space alone are shown from their start, unmarked.
+    Shown are at most `limit` words around the first difference; an ellipsis says where a side was cut.
+    Texts that differ in white space alone are shown from their start, unmarked.
     """
     a, b = before.split(), after.split()
     if a == b:  # lines and spaces alone: only the texts as they stand can show that
