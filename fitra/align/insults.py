@@ -61,7 +61,10 @@ class Lexicon:
     seen: dict[str, int] = field(default_factory=dict, compare=False)  # word -> class, see `classify`
 
     def classify(self, word: str) -> int:
-        """What a folded word may be, as bits: 1 adjective, 2 strong noun, 4 soft adjective, 8 noun, 16 with «يا» on, 32 first of two words."""
+        """What a folded word may be, as bits.
+
+        1 adjective, 2 strong noun, 4 soft adjective, 8 noun, 16 with «يا» written on, 32 first of a two-word adjective.
+        """
         bits = self.seen.get(word)
         if bits is None:
             if len(self.seen) > 1 << 18:

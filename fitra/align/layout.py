@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import pairwise
 
 from fitra import arabic
 
@@ -63,7 +64,7 @@ _STEPS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"(?<=[{_A}{_M}])[ ]*;"), "؛"),
     (re.compile(rf"(?<=[{_A}{_M}])[ ]*\?"), "؟"),
     (re.compile(r"(?<=\S)[ \u00a0]+(?=[،؛؟!](?:\s|$|[^\W\d_]|\d))"), ""),
-    (re.compile(rf"(?<=[{_A}{_M}⟧])[ ]+(?=\.(?:\s|$))"), ""),
+    (re.compile(rf"(?<=[{_A}{_M}⟧ـ])[ ]+(?=\.(?:\s|$))"), ""),
     (re.compile(rf"(?<=[{_A}{_M}\d⟧])[ ]+(?=:(?:\s|$))"), ""),
     (re.compile(rf"(?<=[{_A}{_M}⟧])([،؛؟!])(?=[^\W_]|⟦)"), r"\1 "),
     (re.compile(r"(?<=\d)([،؛؟!])(?=[^\W\d_])"), r"\1 "),  # «10،5» is one number to many writers
@@ -125,27 +126,45 @@ def _gap(m: re.Match[str]) -> str:
     return m[1] if m[1] in _CLITICS else m[1] + " "
 
 
+_HYPHEN = re.compile(rf"(?<=[{_A}{_M}])[-‐]\n(?=[{_A}])")  # a word cut at the end of a line
+_LABEL = re.compile(r"[-*•#|>\d⟦]|\S+(?: \S+)?:")  # a list item or a speaker begins a line of its own
+
+
+def _rhymes(lines: list[str]) -> bool:
+    """Verse of short lines must keep them: every line, or every other one, ends on one letter."""
+    ends = [re.sub(r"\W+$", "", x)[-1:] for x in lines if x.strip()]
+    return len(ends) >= 4 and any(
+        max(map(part.count, part)) >= 0.7 * len(part) for part in (ends, ends[::2], ends[1::2])
+    )
+
+
 def _join_cut_lines(text: str) -> str:
     """Join lines cut in the middle of a sentence: after a connecting word, or all of a block wrapped at one width."""
+    text = _HYPHEN.sub("", text)
     blocks = text.split("\n\n")
     for b, block in enumerate(blocks):
         lines = block.split("\n")
         if len(lines) < 2:
             continue
-        widths = [len(x) for x in lines]
-        full = sorted(widths[:-1])
+        # Wrapped: no line is long, and lines that do not end a sentence reach for the same margin.
+        width = max(map(len, lines))
+        open_ends = [
+            a for a, b in pairwise(lines)
+            if not a.rstrip().endswith((".", "!", "؟", ":", "؛", "…", "»", ")")) and not _LABEL.match(b)
+        ]  # fmt: skip
         wrapped = (
-            len(lines) >= 3
-            and 35 <= full[-1] <= 120
-            and full[0] >= 0.6 * full[-1]
-            and sum(not x.rstrip().endswith((".", "!", "؟", ":", "؛")) for x in lines[:-1]) >= 0.6 * (len(lines) - 1)
-            and not any(re.match(r"[-*•#|>\d⟦]", x) for x in lines)
+            25 <= width <= 110
+            and not _rhymes(lines)
+            and len(open_ends) >= 2
+            and sum(len(a) >= 0.7 * width for a in open_ends) >= 0.75 * len(open_ends)
+            and sum(len(a.split()) for a in lines) / len(lines) >= 4
         )
         out = [lines[0]]
         for line in lines[1:]:
             before = out[-1].rstrip()
             last = before.rsplit(" ", 1)[-1]
-            cut = bool(before) and bool(line) and arabic.is_arabic(line[0])
+            cut = bool(before) and bool(line) and arabic.is_arabic(line[0]) and not _LABEL.match(line)
+            cut = cut and not before.endswith((".", "!", "؟", ":", "؛"))
             if cut and (
                 wrapped or (last in _CONNECTORS and len(before) >= 30) or (before.endswith("،") and len(before) >= 20)
             ):

@@ -23,9 +23,13 @@ __all__ = ["Removal", "Rewrite", "Rules", "apply", "compile_rules"]
 
 AD_FROM = 1.0  # sum of cues from which a sentence is advertising
 LONG_WORDS = 45  # a sentence longer than this is more likely a report that mentions an offer
+LONG_ADVICE = 30  # words: a longer sentence tells a story rather than gives advice
 DROPPABLE = frozenset(["url", "number", "quote"])  # what may go with an advertisement; a quotation up to four words
+_WHOLE_WORD = r"(?![^\W\d_])"  # «الآن» is not the beginning of «الأندية»
 _ARABIC = re.compile(r"[\u0621-\u064a]+")
 _CLAUSE = re.compile(r"[،,؛]|(?<=\S) - ")
+_BREADCRUMB = re.compile(r"[^>|\n]{1,40}(?: [>»|›] [^>|\n]{1,40}){2,}")  # «الرئيسية > أخبار > التفاصيل»
+_SPEAKER = re.compile(r"[^\s:⟦]+(?: [^\s:⟦]+)?: (?=\S)")  # «سالم: » in a dialogue
 _PHONE = re.compile(r"(?:\+|00)?\d[\d \-]{7,}\d")
 
 
@@ -60,6 +64,7 @@ class Rules:
     groups: frozenset[str]
     predicates: frozenset[str]
     judgement: re.Pattern[str]
+    hostility: re.Pattern[str]
     denials: re.Pattern[str]
     insults: insults.Lexicon
 
@@ -77,21 +82,27 @@ def _joined(sources: list[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{_pattern(s).pattern})" for s in sources) or r"(?!)")
 
 
+def _imperatives(sources: list[str]) -> re.Pattern[str]:
+    """Patterns that begin with a verb, which may have «و» or «ف» before it."""
+    return re.compile(_joined(sources).pattern.replace(r"(?:\b(?:", r"(?:\b[وف]?(?:"))
+
+
 def compile_rules(policy: Policy) -> Rules:
     """Compile the lexicon of a policy; FitraError names the file whose entries have another shape."""
     name = ""
     try:
         name = "ads"
         ads: dict[str, Any] = policy.lexicon["ads"]
-        cues = tuple((float(w), _pattern(p)) for w, p in [*ads["ads"], *ads["boilerplate"]])
+        cues = tuple((float(w), _pattern(p + _WHOLE_WORD)) for w, p in [*ads["ads"], *ads["boilerplate"]])
         name = "unsafe"
         unsafe = policy.lexicon["unsafe"]
-        advice = tuple((_joined(r["any"]), str(r["safe"])) for r in unsafe["rules"])
+        advice = tuple((_imperatives(r["any"]), str(r["safe"])) for r in unsafe["rules"])
         warnings = _joined(unsafe["warnings"])
         name = "bias"
         bias = policy.lexicon["bias"]
         words = {k: frozenset(_word(w) for w in bias[k]) for k in ("quantifiers", "people", "groups", "predicates")}
         judgement, denials = _joined(bias["patterns"]), _joined(bias["denials"])
+        hostility = _joined(bias["hostility"])
         name = "insults"
         bad_words = insults.compile_lexicon(dict(policy.lexicon["insults"]))
     except (KeyError, TypeError, ValueError) as e:
@@ -101,7 +112,8 @@ def compile_rules(policy: Policy) -> Rules:
     return Rules(
         cues, re.compile("|".join(f"(?:{p.pattern})" for _, p in cues)), advice,
         re.compile("|".join(f"(?:{p.pattern})" for p, _ in advice)), warnings,
-        words["quantifiers"], words["people"], words["groups"], words["predicates"], judgement, denials, bad_words,
+        words["quantifiers"], words["people"], words["groups"], words["predicates"], judgement, hostility, denials,
+        bad_words,
     )  # fmt: skip
 
 
@@ -129,6 +141,14 @@ def _ad_score(line: str, sentence: str, masked: Masked, rules: Rules) -> float:
     return total
 
 
+def _has_fact(text: str) -> bool:
+    return "⟦" in text or any(c.isdigit() for c in text)
+
+
+def _names_group(words: list[str], rules: Rules) -> bool:
+    return any(b in rules.people or b in rules.groups for w in words for b in (w, w[1:] if w[:1] in "وفبل" else w))
+
+
 def _judged(words: list[str], rules: Rules) -> tuple[int, int] | None:
     """(first word of the group, last word of the judgement on it) in a clause, or None."""
     for g, word in enumerate(words):
@@ -143,7 +163,7 @@ def _judged(words: list[str], rules: Rules) -> tuple[int, int] | None:
             continue
         rest = " ".join(words[g + 1 :])
         m = rules.judgement.search(rest)
-        if m and m.start() < 45:
+        if m and m.start() < 40:
             return g, g + 1 + rest[: m.end()].count(" ")
         for j in range(g + 1, min(len(words), g + 5)):
             w = words[j].removeprefix("و") if words[j] not in rules.predicates else words[j]
@@ -154,8 +174,12 @@ def _judged(words: list[str], rules: Rules) -> tuple[int, int] | None:
 
 def _debias(sentence: str, line: str, rules: Rules) -> tuple[str, list[str]]:
     """The sentence without clauses that judge a whole group; a clause that carries a number keeps the number's part."""
-    if _judged(line.split(), rules) is None or rules.denials.search(line):
+    words = line.split()
+    hostile = _names_group(words, rules) and rules.hostility.search(line)
+    if (not hostile and _judged(words, rules) is None) or rules.denials.search(line):
         return sentence, []
+    if hostile and not _has_fact(sentence):
+        return "", [sentence]
     out, removed, at = [], [], 0
     cuts = [*((m.start(), m.end()) for m in _CLAUSE.finditer(sentence)), (len(sentence), len(sentence))]
     for start, end in cuts:
@@ -187,7 +211,7 @@ def _cut_clause(clause: str, rules: Rules) -> str:
     first, last = found
 
     def fact(part: list[re.Match[str]]) -> bool:
-        return any("⟦" in t[0] or any(c.isdigit() for c in t[0]) for t in part)
+        return any(_has_fact(t[0]) for t in part)
 
     if fact(tokens[first : last + 1]):
         return clause  # a number inside the judgement itself: better left than lost
@@ -234,12 +258,17 @@ def apply(masked: Masked, rules: Rules) -> Rewrite:
 
 def _sentence(sentence: str, masked: Masked, rules: Rules, after_ad: bool) -> tuple[str, list[Removal]]:
     line = _line(sentence)
+    if _BREADCRUMB.fullmatch(sentence) and _droppable(sentence, masked):
+        return "", [Removal(sentence, "moderation.boilerplate")]
     score = _ad_score(line, sentence, masked, rules)
     if (score >= AD_FROM or (after_ad and score >= 0.5)) and _droppable(sentence, masked):
         return "", [Removal(sentence, "moderation.ads")]
-    for pattern, safe in rules.unsafe if rules.any_unsafe.search(line) else ():
+    advice = line.count(" ") < LONG_ADVICE and rules.any_unsafe.search(line)
+    for pattern, safe in rules.unsafe if advice else ():
         if pattern.search(line) and not rules.warnings.search(line) and _droppable(sentence, masked):
-            return safe, [Removal(sentence, "moderation.unsafe")]
+            label = _SPEAKER.match(sentence)
+            said = label[0] if label else ""
+            return said + safe, [Removal(sentence[len(said) :], "moderation.unsafe")]
     gone: list[Removal] = []
     text, cut = _debias(sentence, line, rules)
     gone += [Removal(c, "values.groups") for c in cut]
