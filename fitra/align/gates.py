@@ -21,7 +21,7 @@ __all__ = ["Verdict", "complaint", "judge", "numbers"]
 
 _NUMBER = re.compile(r"\d+(?:[.,:/\-٫٬]\d+)*")
 _LETTER = re.compile(r"[^\W\d_]")
-_ARABIC_LETTER = re.compile(r"[\u0620-\u06d3\u0750-\u077f\ufb50-\ufdff\ufe70-\ufefc]")
+_ARABIC_LETTER = re.compile(r"[\u0620-\u064a\u066e-\u06d3\u0750-\u077f\ufb50-\ufdff\ufe70-\ufefc]")
 _WORD = re.compile(r"[^\W\d_]+")
 _TITLES = "العربي|الأصلي|المعاد صياغته|المعدل|المهذب|المنقح|بعد التعديل"
 _LEAK = re.compile(
