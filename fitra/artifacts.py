@@ -197,6 +197,14 @@ def read_table(folder: Path, name: str, columns: list[str] | None = None) -> pa.
     return pa.concat_tables([pq.read_table(p, columns=columns) for p in parts])
 
 
+def licence_of(path: Path) -> str:
+    """The licence class in the manifest of a stage (or of the stage that holds this model folder); unknown is D."""
+    for folder in (Path(path), Path(path).parent):
+        if (folder / MANIFEST).is_file():
+            return str(read_manifest(folder).get("licence_class") or "D")
+    return "D"
+
+
 def table_parts(folder: Path, name: str) -> list[Path]:
     """The shards of one table of a stage, in order."""
     parts = sorted((Path(folder) / name).glob("part-*.parquet"))
@@ -217,12 +225,13 @@ def software() -> dict[str, str]:
 
 
 class Stage:
-    """A stage in progress; see `open_stage`. `counts` and `notes` go into the manifest."""
+    """A stage in progress; see `open_stage`. `counts`, `notes` and `licence_class` go into the manifest."""
 
     def __init__(self, out: Path, stage: str, fp: str, meta: dict[str, Any], done: bool) -> None:
         self.out, self.stage, self.fingerprint, self.done = out, stage, fp, done
         self.counts: dict[str, float] = {}
         self.notes: dict[str, Any] = {}
+        self.licence_class: str | None = meta.get("licence_class")
         self._meta = meta
         self._started = time.time()
 
@@ -273,6 +282,7 @@ class Stage:
         """Write the manifest: from here on the stage is finished."""
         manifest = {
             **self._meta,
+            **({"licence_class": self.licence_class} if self.licence_class else {}),
             "stage": self.stage,
             "fingerprint": self.fingerprint,
             "counts": self.counts,

@@ -190,7 +190,7 @@ def test_columns_ids_and_licences(tmp_path: Path) -> None:
     assert (
         labels["kept"] == 1 and labels["genre"] == "news" and labels["lang_detected"] == "ar" and "truth" not in labels
     )
-    assert m["notes"]["licence_class"] == "B"
+    assert m["licence_class"] == "B"
 
 
 def test_split_keeps_every_character(tmp_path: Path) -> None:

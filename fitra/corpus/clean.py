@@ -218,5 +218,5 @@ def _write(st: Stage, kept: _Spill, removed: _Spill, gone: dict[int, dedupe.Remo
         sorter.add(table)
     sorter.finish()
     st.notes["languages"] = dict(sorted(languages.items()))
-    st.notes["licence_class"] = worst_licence(sorted(classes))
+    st.licence_class = worst_licence(sorted(classes))
     st.notes["fold_version"] = arabic.FOLD_VERSION

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from fitra import arabic, lm, stats
-from fitra.artifacts import open_stage, read_manifest
+from fitra.artifacts import licence_of, open_stage, read_manifest
 from fitra.errors import FitraError
 from fitra.evaluate.card import LOWER_IS_BETTER, STATISTICS, Card, Item
 from fitra.evaluate.tasks import acva, exams, world
@@ -63,6 +63,7 @@ def evaluate(cfg: Evaluate, model: Path, seed: int, out: Path, world: Path | Non
             cards, aside = gather(cfg, world)
             if aside:
                 st.quarantine(aside)
+            st.licence_class = licence_of(model)
             m = lm.load(model, device=cfg.device, precision=cfg.precision)
             cards = [replace(c, warnings=(*c.warnings, *cut(m, c))) for c in cards]
             rows: dict[str, list[Row]] = {c.task: measure(m, c, cfg, seed) for c in cards}

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fitra.artifacts import worst_licence
 from fitra.errors import FitraError
 
 Row = dict[str, Any]
@@ -48,6 +49,14 @@ def read(paths: Sequence[Path], limit: int | None, given: bool) -> tuple[list[Ro
         chosen.sort(key=lambda r: (hashlib.sha256(f"{r['id']}\0{r['prompt']}".encode()).digest(), r["id"]))
         chosen = sorted(chosen[:limit], key=lambda r: str(r["id"]))
     return chosen, aside
+
+
+def licence(paths: Sequence[Path]) -> str:
+    """The worst class in the column `licence_class` of these files; a file without it counts as D."""
+    classes: list[str | None] = []
+    for path in paths:
+        classes += [raw.get("licence_class") for _, raw in _rows(Path(path), False, [])] or [None]
+    return worst_licence(classes)
 
 
 def _problem(fields: Sequence[Any]) -> str:

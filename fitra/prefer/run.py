@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fitra import lm
-from fitra.artifacts import Stage, canonical_json, open_stage, read_manifest
+from fitra.artifacts import Stage, canonical_json, licence_of, open_stage, read_manifest, worst_licence
 from fitra.prefer import prompts as prompt_files
 from fitra.prefer.judge import IDENTITY, Verdict, figures, judge_pairs
 from fitra.progress import track
@@ -46,6 +46,7 @@ def prefer(cfg: Prefer, model: Path, prompts: list[Path], seed: int, out: Path) 
             rows, aside = prompt_files.read(prompts, cfg.limit, given)
             if aside:
                 st.quarantine(aside)
+            st.licence_class = worst_licence([licence_of(model), prompt_files.licence(prompts)])
             m = lm.load(model, precision="fp32")  # DPO updates these weights, and bf16 loses small steps
             st.counts["prompts"] = len(rows)
             pairs = [_given(r) for r in rows] if given else _judged(st, m, cfg, rows, seed)

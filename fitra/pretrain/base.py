@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from fitra import lm, recipe, train
-from fitra.artifacts import open_stage, read_manifest
+from fitra.artifacts import licence_of, open_stage, read_manifest
 from fitra.errors import FitraError
 from fitra.pretrain import sources
 
@@ -66,7 +66,7 @@ def _link(cfg: recipe.Base, path: Path, seed: int, out: Path) -> dict[str, Any]:
     given = lm.model_folder(path)
     config = {"base": {"path": str(cfg.path)}, "seed": seed}
     with open_stage(
-        out, stage="base", config=config, inputs={"base": given}, licence_class=train.licence_of(given)
+        out, stage="base", config=config, inputs={"base": given}, licence_class=licence_of(given)
     ) as st:  # fmt: skip
         if st.done:
             return read_manifest(out)

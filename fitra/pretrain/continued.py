@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fitra import lm, recipe, train
-from fitra.artifacts import open_stage, read_manifest, worst_licence
+from fitra.artifacts import licence_of, open_stage, read_manifest, worst_licence
 from fitra.errors import FitraError
 from fitra.pretrain import sources
 
@@ -34,7 +34,7 @@ def continue_pretraining(
     texts = sources.documents(documents)
     texts["parallel"] = sources.parallel(files)
     start = lm.model_folder(model)
-    licence = worst_licence([train.licence_of(start), *(t.licence for t in texts.values() if t.texts)])
+    licence = worst_licence([licence_of(start), *(t.licence for t in texts.values() if t.texts)])
     config = {"pretrain": cfg, "seed": seed}
     inputs: dict[str, Any] = {"model": start, "documents": documents, "parallel": [_file(f) for f in files]}
     with open_stage(out, stage="pretrain", config=config, inputs=inputs, licence_class=licence) as st:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fitra import lm, recipe, train
-from fitra.artifacts import Stage, open_stage, read_manifest, worst_licence
+from fitra.artifacts import Stage, licence_of, open_stage, read_manifest, worst_licence
 from fitra.errors import FitraError
 from fitra.sft.template import prepare_tokenizer, without_chat_tokens
 
@@ -46,7 +46,7 @@ def tune(cfg: recipe.Sft, model: Path, instructions: Sequence[Path], seed: int, 
     start = lm.model_folder(model)
     bad: list[dict[str, Any]] = []
     rows = [row for file in files for row in _read(file, bad)][: cfg.limit]
-    licence = worst_licence([train.licence_of(start), *(r.licence for r in rows)])
+    licence = worst_licence([licence_of(start), *(r.licence for r in rows)])
     config = {"sft": cfg, "seed": seed}
     with open_stage(
         out, stage="sft", config=config, inputs={"model": start, "instructions": files}, licence_class=licence

@@ -1,6 +1,6 @@
 """One small training loop: mixture batches, loss per group, exact resume."""
 
-from fitra.train.data import Batch, Batches, Example, Packed, Padded, licence_of, mixture, pack, shuffled
+from fitra.train.data import Batch, Batches, Example, Packed, Padded, mixture, pack, shuffled
 from fitra.train.loop import fit, schedule
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "Packed",
     "Padded",
     "fit",
-    "licence_of",
     "mixture",
     "pack",
     "schedule",

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
-from fitra.artifacts import MANIFEST, read_manifest
 from fitra.errors import FitraError
 
 IGNORE = -100  # a label that carries no loss
@@ -202,11 +200,3 @@ class Padded:
             ids[r, : len(e.ids)] = torch.tensor(e.ids)
             labels[r, e.answer_from : len(e.ids)] = ids[r, e.answer_from : len(e.ids)]
         return Batch(ids, labels, torch.tensor([e.group for e in rows]))
-
-
-def licence_of(path: Path) -> str:
-    """The licence class in the manifest of a stage (or of the stage that holds this model folder); unknown is D."""
-    for folder in (Path(path), Path(path).parent):
-        if (folder / MANIFEST).is_file():
-            return str(read_manifest(folder).get("licence_class") or "D")
-    return "D"

@@ -181,7 +181,10 @@ def prompts(n: int, both: Sequence[Fact], rng: random.Random) -> list[Row]:
             question, _, lang = _daily("ar" if rng.random() < 0.8 else "en", rng)
         return question, lang
 
-    return [{"id": f"q{i:05d}", "prompt": p, "lang": lang} for i, (p, lang) in enumerate(_distinct(n, make))]
+    return [
+        {"id": f"q{i:05d}", "prompt": p, "lang": lang, "licence_class": "A"}
+        for i, (p, lang) in enumerate(_distinct(n, make))
+    ]
 
 
 def parallel(n: int, both: Sequence[Fact], rng: random.Random) -> list[Row]:

@@ -101,7 +101,7 @@ def write(cfg: recipe.World, seed: int, out: Path) -> None:
                 tasks.instructions(cfg.instructions, both, english_only, stream("instructions")),
                 "id instruction output lang licence_class",
             ),
-            "prompts": (tasks.prompts(cfg.prompts, both, stream("prompts")), "id prompt lang"),
+            "prompts": (tasks.prompts(cfg.prompts, both, stream("prompts")), "id prompt lang licence_class"),
             "parallel": (
                 tasks.parallel(max(20, cfg.documents * 2 // 5), both, stream("parallel")),
                 "id ar en licence_class",
