@@ -37,6 +37,7 @@ _SUBJECTS = _folded(
 )
 _DEMONSTRATIVES = _folded("هذا هذه ذلك تلك هؤلاء أولئك وهذا وهؤلاء لهذا بهذا ذاك")
 _AIMS = _folded("انت انتي انتم انتو انك انكم هؤلاء كلكم أيها يا مثلك ياايها أيتها هم")
+_DENIALS = _folded("ليس ليسوا ليست لست ولست لسنا لسن وليس مش مو غير لا ولا")
 _AIMS_AFTER = _folded("مثلك مثلكم متلك زيك")
 _VERBS_AND_PARTICLES = _folded(
     "قال قالت أن بأن أنه من إلى على عن في ثم حيث إذا عندما كان كانت مثل بعض أحد كل هل أين لماذا متى كيف أو أم و زعم"
@@ -113,7 +114,7 @@ def _forms(word: str) -> tuple[str, ...]:
 
 def _indefinite_noun(raw: str, folded: str) -> bool:
     """Could this word be an indefinite noun that an adjective follows? Possessives and names at least are excluded."""
-    possessive = len(folded) > 4 and re.search(r"(?:ه|ها|هم|هن|كم|نا|ك|ي)$", raw) is not None
+    possessive = len(folded) > 4 and re.search(r"(?:ه|ها|هم|هن|كم|نا)$", raw) is not None
     return not (_DEFINITE.match(folded) or possessive or folded in _SUBJECTS or raw.startswith("⟦"))
 
 
@@ -142,6 +143,8 @@ class _Sentence:
         if not bits & 31:
             return ""
         prev = self.words[i - 1] if i else ""
+        if prev in _DENIALS:
+            return ""  # «ليس الغبي بسيد في قومه» insults nobody
         after = self.words[i + 1] if i + 1 < len(self.words) else ""
         aimed = prev in _AIMS or prev in lex.vocatives or after in _AIMS_AFTER
         aimed = aimed or (i - 1 in self.edits and bool(self.edits.keys() & {i - 1, i - 2}))
@@ -151,7 +154,7 @@ class _Sentence:
             return "noun"
         if aimed and bits & 4:
             return "adjective"
-        if aimed and bits & 8:
+        if aimed and bits & 8 and not word.startswith("كال"):  # «أنت كالكلب في حفاظك للود» is praise
             return "noun"
         if bits & 16:
             return "adjective"
@@ -172,8 +175,8 @@ class _Sentence:
         elif definite:
             if prev in _DEMONSTRATIVES:
                 self.edits[i] = lex.person[1 if plural else 0]
-            elif re.match("[وف]?(?:لل|بال|كال)", word):  # «للمعتوهين» is no adjective of what stands before
-                clitic = re.match("[وف]?(?:لل|بال|كال)", word)[0]  # type: ignore[index]
+            elif m := re.match("[وف]?(?:لل|بال|كال)", word):  # «للمعتوهين» is no adjective of what stands before
+                clitic = m[0]
                 self.edits[i] = clitic + lex.person[1 if plural else 0].removeprefix("ال")
             elif i - 1 in self.edits or (i and prev not in _VERBS_AND_PARTICLES and kind == "adjective"):
                 self.edits[i] = None

@@ -23,6 +23,7 @@ __all__ = ["Removal", "Rewrite", "Rules", "apply", "compile_rules"]
 
 AD_FROM = 1.0  # sum of cues from which a sentence is advertising
 LONG_WORDS = 45  # a sentence longer than this is more likely a report that mentions an offer
+LONG_CLAUSE = 20  # words: a longer clause says more than its judgement
 LONG_ADVICE = 30  # words: a longer sentence tells a story rather than gives advice
 DROPPABLE = frozenset(["url", "number", "quote"])  # what may go with an advertisement; a quotation up to four words
 _WHOLE_WORD = r"(?![^\W\d_])"  # «الآن» is not the beginning of «الأندية»
@@ -117,6 +118,9 @@ def compile_rules(policy: Policy) -> Rules:
     )  # fmt: skip
 
 
+_RELATIVE = frozenset(map(_word, ["الذي", "التي", "الذين", "اللي", "اللواتي", "من", "ممن"]))
+
+
 def _line(sentence: str) -> str:
     """The folded words of a sentence, one space between them; placeholders out."""
     return " ".join(arabic.fold(PLACEHOLDER.sub(" ", sentence), "search").split())
@@ -136,9 +140,8 @@ def _ad_score(line: str, sentence: str, masked: Masked, rules: Rules) -> float:
     total = sum(weight for weight, pattern in rules.ads if pattern.search(line))
     kinds = [masked.kinds[int(m[1])] for m in PLACEHOLDER.finditer(sentence)]
     total += 0.3 * ("url" in kinds) + 0.3 * bool(_PHONE.search(sentence)) + 0.2 * ("!" in sentence)
-    if len(line.split()) > LONG_WORDS:
-        total -= 0.8
-    return total
+    length = line.count(" ") + 1
+    return total - (0.8 if length > LONG_WORDS else 0.4 if length > LONG_WORDS // 2 else 0.0)
 
 
 def _has_fact(text: str) -> bool:
@@ -161,6 +164,8 @@ def _judged(words: list[str], rules: Rules) -> tuple[int, int] | None:
                 continue
         elif not (bare in rules.people or bare in rules.groups):
             continue
+        if _RELATIVE & set(words[g + 1 : g + 4]):
+            continue  # «السعوديون الذين ...» are some of them
         rest = " ".join(words[g + 1 :])
         m = rules.judgement.search(rest)
         if m and m.start() < 40:
@@ -185,9 +190,9 @@ def _debias(sentence: str, line: str, rules: Rules) -> tuple[str, list[str]]:
     for start, end in cuts:
         clause, sign = sentence[at:start], sentence[start:end]
         at = end
-        kept = _cut_clause(clause, rules)
-        if kept != clause:
-            removed.append(clause)
+        kept, cut = _cut_clause(clause, rules)
+        if cut:
+            removed.append(cut)
         if kept.strip():
             out += [kept, sign]
         elif not sign and out:
@@ -202,19 +207,20 @@ def _debias(sentence: str, line: str, rules: Rules) -> tuple[str, list[str]]:
     return text, removed
 
 
-def _cut_clause(clause: str, rules: Rules) -> str:
+def _cut_clause(clause: str, rules: Rules) -> tuple[str, str]:
+    """What stays of a clause, and what goes."""
     tokens = list(re.finditer(r"\S+", clause))
     words = [_word(t[0]) for t in tokens]
     found = _judged(words, rules)
     if found is None:
-        return clause
+        return clause, ""
     first, last = found
 
     def fact(part: list[re.Match[str]]) -> bool:
         return any(_has_fact(t[0]) for t in part)
 
-    if fact(tokens[first : last + 1]):
-        return clause  # a number inside the judgement itself: better left than lost
+    if len(tokens) > LONG_CLAUSE or fact(tokens[first : last + 1]):
+        return clause, ""  # a number inside the judgement itself: better left than lost
     start = 0
     if first and (words[first].startswith("و") or fact(tokens[:first])):
         start = tokens[first].start()
@@ -222,9 +228,10 @@ def _cut_clause(clause: str, rules: Rules) -> str:
     if fact(tokens[last + 1 :]):
         nxt = next((t for t, w in zip(tokens[last + 1 :], words[last + 1 :], strict=True) if w.startswith("و")), None)
         if nxt is None:
-            return clause
+            return clause, ""
         end = nxt.start()
-    return clause[:start].rstrip() + (" " if start and end < len(clause) else "") + clause[end:]
+    kept = clause[:start].rstrip() + (" " if start and end < len(clause) else "") + clause[end:]
+    return kept, clause[start:end]
 
 
 def apply(masked: Masked, rules: Rules) -> Rewrite:
