@@ -88,8 +88,11 @@ def test_bad_rows_are_set_aside_and_the_exit_code_says_so(tmp_path: Path) -> Non
 
 def test_not_a_model(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
+    held_out = tmp_path / "held_out.parquet"
+    pq.write_table(pa.table({"text": ["Some English text."]}), held_out)
     for path in (tmp_path / "m", tmp_path / "none"):
-        one_line_error(fitra("eval", "run", path, "--out", tmp_path / "o"), str(path))
+        p = fitra("eval", "run", path, "--out", tmp_path / "o", "--set", f"retention={held_out}")
+        one_line_error(p, str(path))
 
 
 def test_doctor_names_a_dead_endpoint(tmp_path: Path) -> None:

@@ -103,7 +103,8 @@ class EndpointBackend:
     Tried again, with jitter and heeding Retry-After: 408, 409, 429, 5xx, timeouts, lost connections, replies that are
     no chat completion. Not tried again: any other 4xx. `retries` counts the tries after the first; waiting out a rate
     limit may take four times as many. After `down_after` failures to reach the server in a row, one of them the last
-    try of its request, the endpoint counts as down.
+    try of its request, the endpoint counts as down; where nothing ever came from it, one request that used up its tries
+    is enough.
 
     `revision` tells apart weights served under one name.
     """
@@ -118,6 +119,7 @@ class EndpointBackend:
         self._down_after = down_after
         self._unreached = 0  # failures to reach the server since anything last came from it
         self._answered = False
+        self._heard = False  # anything came from the server, an error included
         self._resume_at = 0.0  # monotonic seconds; set by Retry-After for all requests alike
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -156,7 +158,8 @@ class EndpointBackend:
                 last = failures > self.endpoint.retries
                 tries = failures
             if last:
-                if trouble.unreached and self._unreached >= self._down_after:
+                never = not (self._heard or trouble.status)
+                if trouble.unreached and (never or self._unreached >= self._down_after):
                     raise EndpointDown(
                         f"{self._host}: endpoint down ({trouble.message}; {self._unreached} failures in a row).",
                         "Start the server or correct base_url, then run again: what was answered is kept.",
@@ -189,13 +192,14 @@ class EndpointBackend:
             return self._status(e.status_code, e.response.headers, self._clean(_reason(e)))
         except Exception as e:  # the client could not even send this one
             raise RequestError(self._clean(f"{type(e).__name__}: {e}")) from None
-        self._unreached = 0
+        self._unreached, self._heard = 0, True
         reply = self._parse(raw.content)
         self._answered |= reply is not None
         return reply or _Trouble("reply is not a chat completion")
 
     def _status(self, status: int, headers: Mapping[str, str], reason: str) -> _Trouble:
         message = f"HTTP {status}" + (f": {reason}" if reason else "")
+        self._heard = True
         down = status in DOWN_STATUS
         self._unreached = self._unreached + 1 if down else 0
         if status == 429 and "insufficient_quota" in reason:
