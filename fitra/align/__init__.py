@@ -96,8 +96,8 @@ def align(
                 policy={"id": held.id, "version": held.version, "hash": held.hash},
                 reasons=dict(sorted(reasons.items())),
                 toxicity={k: round(v / max(1, levels["n"]), 5) for k, v in sorted(levels.items()) if k != "n"},
-                licence_class=worst_licence(sorted(licences)),
             )
+            st.licence_class = worst_licence(sorted(licences))
     return read_manifest(Path(out))
 
 
