@@ -128,6 +128,8 @@ def policy_check(folder: Annotated[str, typer.Argument(help="A policy folder, or
     """Check that a policy is complete and well-formed."""
     from fitra import policy
 
+    if problems := policy.check(folder):
+        raise FitraError(f"{folder}: {'; '.join(problems[:5])}.", f"{len(problems)} to mend.")
     held = policy.load(folder)
     print(f"{held.id} {held.hash[:12]}: {len(held.rules)} rules, fine")
 
