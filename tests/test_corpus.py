@@ -224,7 +224,7 @@ def test_personal_data_is_masked_everywhere_or_dropped(tmp_path: Path) -> None:
 
 def test_two_runs_are_equal_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "BATCH_BYTES", 20_000)  # many batches
-    monkeypatch.setattr("fitra.corpus.sort.PART_ROWS", 50)  # many parts
+    monkeypatch.setattr("fitra.corpus.deal.PART_ROWS", 50)  # many parts
     docs: list[Any] = [{"id": f"d{i}", "text": prose(i % 150, 8 + i % 40)} for i in range(400)] + [
         {"id": "n", "text": ""}
     ]

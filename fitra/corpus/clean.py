@@ -1,222 +1,180 @@
-"""Cleaning, in three passes over bounded batches.
+"""Cleaning, in steps that each leave files and are not done twice.
 
-1. Read, split what is over-long, mask personal data, label the language, filter; what stays is spilled to a work
-   folder beside its folded text. 2. Find duplicates on the folded text. 3. Write documents and removals sorted by id.
-In memory at once: one batch, and per document its id, length, hash and (near-duplicate candidates) signature.
+1. Shards of the input are read, labelled and judged, by worker processes or on a cluster (`shards`). 2. Their keys are
+compared (`dedupe`). 3. Rows are dealt to parts sorted by id (`deal`). In memory at once: a batch or a part in each
+worker; in the driver the ids and one column of hashes of all documents.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import xxhash
-
-from fitra import arabic, tables
-from fitra.artifacts import DOCUMENT_SCHEMA, Stage, open_stage, read_manifest, worst_licence, write_parquet
-from fitra.corpus import dedupe, measure
-from fitra.corpus.ingest import Document, Ids, documents, labels_json
-from fitra.corpus.sort import Sorter
+from fitra import arabic, engine, tables
+from fitra.artifacts import Stage, open_stage, read_manifest, worst_licence, write_parquet
+from fitra.corpus import deal, dedupe, shards
+from fitra.corpus.keys import Keys
 from fitra.errors import FitraError
 from fitra.progress import track
 from fitra.recipe import Corpus, Source
 
-VERSION = 1
+VERSION = 2
 STAGE = "corpus"
-REMOVED_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("stage", pa.string()),  # filter, personal or dedupe
-        ("reason", pa.string()),
-        ("figure", pa.float64()),  # what was measured: words, a share, a similarity
-        ("kept_id", pa.string()),  # duplicates: the document that stayed
-        ("cluster_id", pa.string()),  # duplicates: the smallest id of those that belong together
-        ("text", pa.string()),
-    ]
-)
-_SPILL = pa.schema(
-    [*DOCUMENT_SCHEMA, ("folded", pa.string()), ("row", pa.int64()), ("words", pa.int64()), ("chars", pa.int64())]
-)
+SMALL_BYTES = 4 << 20  # of input: less is done in this process
 
 
 def clean(cfg: Corpus, out: Path) -> dict[str, Any]:
     """Clean `cfg.inputs` into `out`/documents and `out`/removed; the manifest.
 
     Every row read ends in exactly one place: documents + removed + quarantined = read + split_added (the pieces of
-    split documents beyond the first). Raises FitraError for missing, empty or damaged inputs, and for a text column
-    that is not there.
+    split documents beyond the first). Killed and run again, it goes on with the shards that are not done. Raises
+    FitraError for missing or unreadable inputs, and for a text column that is not there.
     """
     if not cfg.inputs:
         raise FitraError("the corpus has no inputs.", "Give corpus.inputs in the recipe, or files on the command line.")
     sources = [(source, tables.resolve(source.path)) for source in cfg.inputs]
-    files = [f for _, found in sources for f in found]
-    with open_stage(
-        out, stage=STAGE, config=cfg, inputs={"inputs": files}, version=VERSION * 1000 + int(arabic.FOLD_VERSION)
-    ) as st:
+    local = [Path(f) for _, found in sources for f in found if "://" not in str(f)]
+    # Where the work is done never changes a result.
+    settings: dict[str, Any] = {"corpus": cfg.model_dump(mode="json", exclude={"engine"})}
+    if remote := [str(f) for _, found in sources for f in found if "://" in str(f)]:
+        settings["remote"] = [tables.identity(f) for f in remote]
+    inputs: dict[str, Sequence[Path]] = {"inputs": local}
+    if cfg.dedupe.against:
+        inputs["against"] = [Path(p) for p in cfg.dedupe.against]
+    version = VERSION * 1000 + int(arabic.FOLD_VERSION)
+    with open_stage(Path(out), stage=STAGE, config=settings, inputs=inputs, version=version) as st:
         if st.done:
-            return read_manifest(out)
+            return read_manifest(Path(out))
         return _clean(cfg, sources, st)
 
 
-def _clean(cfg: Corpus, sources: list[tuple[Source, list[Path]]], st: Stage) -> dict[str, Any]:
-    work = st.out / ".work"
-    for name in (".work", "documents", "removed"):
-        shutil.rmtree(st.out / name, ignore_errors=True)
-    work.mkdir(parents=True)
-    kept, removed = _Spill(work, "kept", _SPILL), _Spill(work, "removed", REMOVED_SCHEMA)
+def _clean(cfg: Corpus, sources: list[tuple[Source, list[Any]]], st: Stage) -> dict[str, Any]:
+    out = st.out.resolve()
+    work = out / ".work"
+    mark = work / "fingerprint"
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != st.fingerprint:
+        for name in (".work", "documents", "removed", "index"):
+            shutil.rmtree(out / name, ignore_errors=True)
+        work.mkdir(parents=True)
+        mark.write_text(st.fingerprint, encoding="utf-8")
+    tasks = _tasks(cfg, sources, work)
+    earlier = _earlier(cfg, work, len(tasks))
+    small = sum(s.size for t in [*tasks, *earlier] for s in t.splits) < SMALL_BYTES
+    say = _Runner(cfg, small)
     counts: Counter[str] = Counter(dict.fromkeys(("read", "split_added", "kept", "removed"), 0))
-    keys: list[bytes] = []
-    for docs, bad, rows in _batches(cfg, sources):
-        counts["read"] += rows + len(bad)
-        counts["split_added"] += len(docs) - rows
-        if bad:
-            st.quarantine(bad)
-        _first_pass(cfg, docs, kept, removed, keys)
-    halves = np.frombuffer(b"".join(keys), dtype=np.uint64).reshape(-1, 2)
-    gone = dedupe.duplicates(cfg.dedupe, kept.ids, kept.sizes, halves, kept.files, work)
-    _write(st, kept, removed, gone, counts)
+    for found in say(shards.run, tasks, "Reading, labelling and judging", shards.finished):
+        counts.update({k: v for k, v in found["counts"].items() if k in ("read", "split_added")})
+    say(shards.sign, [t for t in earlier if t.splits], "Reading earlier runs", shards.finished)
+    keys = Keys(
+        [t.file("keys.parquet") for t in tasks],
+        _key_files(earlier, cfg),
+        [t.file("removed.parquet") for t in tasks],
+    )
+    gone = dedupe.duplicates(cfg.dedupe, keys)
+    parts = deal.plan(work, len(tasks), keys, gone)
+    say(deal.deal, [deal.Deal(i, str(work)) for i in range(len(tasks))], "Dealing documents to parts")
+    merges = [deal.Merge(i, name, str(work), str(out)) for name, n in parts.items() for i in range(n)]
+    languages: Counter[str] = Counter()
+    classes: set[str] = set()
+    for found in say(deal.merge, merges, "Writing parts"):
+        counts.update(found["counts"])
+        languages.update(found["languages"])
+        classes.update(found["classes"])
+    if bad := deal.concat_bad(work, len(tasks), out):
+        st.counts["quarantined"] = bad
+    if cfg.dedupe.index:
+        _write_index(keys, gone, len(tasks), out)
     shutil.rmtree(work)
     if not counts["kept"]:
         reasons = ", ".join(f"{k} {v}" for k, v in sorted(counts.items()) if v) or "no rows"
         st.notes["warning"] = f"no document is left: {reasons}"
     st.counts |= {k: counts[k] for k in sorted(counts)}
+    st.notes["languages"] = dict(sorted(languages.items()))
+    st.licence_class = worst_licence(sorted(classes, key=str))
+    st.notes["fold_version"] = arabic.FOLD_VERSION
     return st.commit()
 
 
-def _batches(
-    cfg: Corpus, sources: list[tuple[Source, list[Path]]]
-) -> Iterator[tuple[list[Document], list[dict[str, str]], int]]:
-    """Documents of each batch, its bad rows, and how many good rows they came from."""
-    ids = Ids()
-    files = [(n, source, file) for n, (source, found) in enumerate(sources) for file in found]
-    taken: Counter[int] = Counter()
-    for n, source, file in track(files, "Reading and labelling", total=len(files)):
-        if source.limit and taken[n] >= source.limit:
+class _Runner:
+    """Runs tasks with the engine of the recipe, in the order of their numbers; what is finished is not run."""
+
+    def __init__(self, cfg: Corpus, small: bool) -> None:
+        self.engine, self.small = cfg.engine, small
+
+    def __call__(
+        self,
+        function: Callable[[Any], Any],
+        tasks: Sequence[Any],
+        description: str,
+        finished: Callable[[Any], Any] = lambda _: None,
+    ) -> list[Any]:
+        results = [finished(t) for t in tasks]
+        todo = [i for i, r in enumerate(results) if r is None]
+        done = engine.run(function, [tasks[i] for i in todo], self.engine, inline=self.small)
+        for i, result in track(done, description, total=len(todo)):
+            results[todo[i]] = result
+        return results
+
+
+def _tasks(cfg: Corpus, sources: list[tuple[Source, list[Any]]], work: Path) -> list[shards.Task]:
+    config = cfg.model_dump_json(exclude={"engine"})
+    out: list[shards.Task] = []
+    for n, (source, files) in enumerate(sources):
+        pieces = tables.splits(files, cfg.shard_mb << 20)
+        # A sample is read from the front, so it is one shard.
+        groups = [tuple(pieces)] if source.limit else [(p,) for p in pieces] if cfg.shard_mb > 0 else []
+        for group in _packed(groups, cfg.shard_mb << 20):
+            out.append(shards.Task(len(out), str(work), config, n, group, source.limit))
+    return out
+
+
+def _packed(groups: Sequence[tuple[tables.Split, ...]], target: int) -> list[tuple[tables.Split, ...]]:
+    """Small neighbours together: a folder of a million small files is no million shards."""
+    out: list[tuple[tables.Split, ...]] = []
+    size = 0
+    for group in groups:
+        this = sum(s.size for s in group)
+        if out and size + this <= target:
+            out[-1] += group
+            size += this
+        else:
+            out.append(group)
+            size = this
+    return out
+
+
+def _earlier(cfg: Corpus, work: Path, first: int) -> list[shards.Task]:
+    """A task for each earlier run that kept no index: its documents are signed now."""
+    out: list[shards.Task] = []
+    for path in cfg.dedupe.against:
+        read_manifest(Path(path))
+        if (Path(path) / "index").is_dir():
             continue
-        for batch in tables.read(file, source.text, source.id or "id"):
-            rows = batch.rows
-            if source.limit:
-                rows = rows[: source.limit - taken[n]]
-                taken[n] += len(rows)
-            yield list(documents(source, file, rows, ids, cfg.max_chars)), batch.bad, len(rows)
-            if source.limit and taken[n] >= source.limit:
-                break
+        pieces = tables.splits(tables.resolve(path), cfg.shard_mb << 20)
+        for group in _packed([(p,) for p in pieces], cfg.shard_mb << 20):
+            task = shards.Task(first + len(out), str(work), cfg.model_dump_json(exclude={"engine"}), 0, group)
+            out.append(task)
+    return out
 
 
-class _Spill:
-    """Rows of one kind set down in the work folder, in order; ids and sizes stay in memory."""
-
-    def __init__(self, folder: Path, name: str, schema: pa.Schema) -> None:
-        self.folder, self.name, self.schema = folder, name, schema
-        self.files: list[Path] = []
-        self.ids: list[str] = []
-        self.sizes: list[int] = []  # characters of text
-
-    def add(self, table: pa.Table) -> None:
-        """One more file."""
-        if table.num_rows:
-            path = self.folder / f"{self.name}-{len(self.files):06d}.parquet"
-            write_parquet(path, table.select(self.schema.names).cast(self.schema))
-            self.files.append(path)
-            self.ids += table["id"].to_pylist()
-            self.sizes += [len(t) for t in table["text"].to_pylist()]
+def _key_files(earlier: list[shards.Task], cfg: Corpus) -> list[Path]:
+    files = [t.file("keys.parquet") for t in earlier]
+    for path in cfg.dedupe.against:
+        files += sorted((Path(path) / "index").glob("part-*.parquet"))
+    return files
 
 
-def _first_pass(cfg: Corpus, docs: list[Document], kept: _Spill, removed: _Spill, keys: list[bytes]) -> None:
-    """Mask, label, filter one batch."""
-    from fitra.signals import language, personal
+def _write_index(keys: Keys, gone: dict[int, dedupe.Removal], n: int, out: Path) -> None:
+    """The keys of what stays, under final ids, for later runs."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    drops: dict[int, tuple[str, str, float]] = {}
-    for i, doc in enumerate(docs):
-        if cfg.personal_data != "keep":
-            masked = personal.mask(doc["text"])
-            if masked != doc["text"]:
-                spans = personal.find(doc["text"])
-                # Removed rows are masked as well: nobody who reads why should meet a telephone number.
-                doc["text"] = masked
-                doc["labels"]["personal"] = dict(sorted(Counter(s.kind for s in spans).items()))
-                if cfg.personal_data == "drop":
-                    drops[i] = ("personal", "personal_data", float(len(spans)))
-    texts = pa.array([d["text"] for d in docs], pa.large_string())
-    got = measure.figures(texts)
-    detections = language.detect_all([d["text"] for d in docs])
-    for i, (doc, (detected, confidence)) in enumerate(zip(docs, detections, strict=True)):
-        doc["lang"] = doc["lang"] or detected
-        doc["labels"] |= {"lang_detected": detected, "lang_confidence": confidence, "words": int(got.words[i])}
-        failed = measure.verdict(cfg, doc["text"], doc["lang"], confidence, got, i)
-        if failed:
-            drops[i] = ("filter", *failed)
-        doc["labels"] = labels_json(doc["labels"])
-    removed.add(
-        _removed_table(
-            [{**_fate(*drops[i]), **{k: docs[i][k] for k in ("id", "source", "text")}} for i in sorted(drops)]
-        )
-    )
-    stay = [i for i in range(len(docs)) if i not in drops]
-    folded = arabic.fold_array(texts.take(pa.array(stay, pa.int64())), "compare")
-    n_words = []
-    for text, i in zip(folded.to_pylist(), stay, strict=True):
-        n_words.append(text.count(" ") + 1 if text else 0)
-        keys.append(xxhash.xxh3_128_digest((text or "\0" + docs[i]["text"]).encode()))
-    start = len(kept.ids)
-    table = pa.Table.from_pylist([docs[i] for i in stay], schema=DOCUMENT_SCHEMA)
-    extra = {
-        "folded": folded.cast(pa.string()),
-        "row": pa.array(range(start, start + len(stay)), pa.int64()),
-        "words": pa.array(n_words, pa.int64()),
-        "chars": pa.array([len(docs[i]["text"]) for i in stay], pa.int64()),
-    }
-    for name, column in extra.items():
-        table = table.append_column(name, column)
-    kept.add(table)
-
-
-def _fate(stage: str, reason: str, figure: float, kept_id: str | None = None, cluster: str | None = None) -> Document:
-    return {"stage": stage, "reason": reason, "figure": figure, "kept_id": kept_id, "cluster_id": cluster}
-
-
-def _removed_table(rows: list[Document]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=REMOVED_SCHEMA)
-
-
-def _write(st: Stage, kept: _Spill, removed: _Spill, gone: dict[int, dedupe.Removal], counts: Counter[str]) -> None:
-    stays = np.ones(len(kept.ids), dtype=bool)
-    stays[list(gone)] = False
-    rows = np.flatnonzero(stays).tolist()
-    sorter = Sorter(st, "documents", DOCUMENT_SCHEMA, [kept.ids[r] for r in rows], [kept.sizes[r] for r in rows])
-    languages: Counter[str] = Counter()
-    classes: set[str] = set()
-    for path in track(list(kept.files), "Writing documents"):
-        table = pq.read_table(path)
-        numbers = table["row"].to_pylist()
-        here = stays[numbers]
-        docs = table.filter(pa.array(here))
-        sorter.add(docs.select(DOCUMENT_SCHEMA.names))
-        counts["kept"] += docs.num_rows
-        counts["words"] += sum(docs["words"].to_pylist())
-        counts["chars"] += sum(docs["chars"].to_pylist())
-        languages.update(docs["lang"].to_pylist())
-        classes.update(docs["licence_class"].to_pylist())
-        fates = []
-        for doc in table.filter(pa.array(~here)).select(["id", "source", "text", "row"]).to_pylist():
-            why = gone[doc.pop("row")]
-            fates.append({**doc, **_fate("dedupe", why.reason, why.figure, kept.ids[why.kept], why.cluster)})
-        removed.add(_removed_table(fates))
-    sorter.finish()
-    sorter = Sorter(st, "removed", REMOVED_SCHEMA, removed.ids, removed.sizes)
-    for path in removed.files:
-        table = pq.read_table(path)
-        counts["removed"] += table.num_rows
-        counts.update(f"removed_{r}" for r in table["reason"].to_pylist())
-        sorter.add(table)
-    sorter.finish()
-    st.notes["languages"] = dict(sorted(languages.items()))
-    st.licence_class = worst_licence(sorted(classes))
-    st.notes["fold_version"] = arabic.FOLD_VERSION
+    for i in range(n):
+        start, stop = keys.span(i)
+        table = pq.read_table(keys.files[keys.first + i])
+        table = table.set_column(0, "id", keys.ids.slice(start, stop - start))
+        stays = pa.array([r not in gone for r in range(start, stop)], pa.bool_())
+        write_parquet(out / "index" / f"part-{i:05d}.parquet", table.filter(stays))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
 from fitra import tables
-from fitra.artifacts import DOCUMENT_SCHEMA, LICENCE_CLASSES, canonical_json
+from fitra.artifacts import LICENCE_CLASSES, canonical_json
 from fitra.recipe import Source
 
 Document = dict[str, Any]  # the fields of DOCUMENT_SCHEMA; `labels` a dict until it is written
 
+_CLASSES = tuple(LICENCE_CLASSES)
 LABEL_COLUMNS = ("genre", "title", "date")  # facts of the source that are kept as labels
 _PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
 _SENTENCE = re.compile(r"[.!?؟۔…][\"»”')\]]*\s+")
@@ -51,56 +51,46 @@ def _ends(pattern: re.Pattern[str], window: str) -> int:
     return last
 
 
-class Ids:
-    """Makes ids unique over the whole corpus: the second 'a' becomes 'a-2'."""
+def documents(source: Source, file: str, rows: list[tables.Row], max_chars: int) -> list[Document]:
+    """The documents of some rows; a text longer than `max_chars` comes as several with one `parent_id`.
 
-    def __init__(self) -> None:
-        self.seen: set[str] = set()
-        self.repeats: dict[str, int] = {}
-
-    def unique(self, ident: str) -> str:
-        """`ident`, or with the first free number behind it."""
-        made = ident
-        while made in self.seen:
-            self.repeats[ident] = self.repeats.get(ident, 1) + 1
-            made = f"{ident}-{self.repeats[ident]}"
-        self.seen.add(made)
-        return made
-
-
-def documents(source: Source, file: Path, rows: list[tables.Row], ids: Ids, max_chars: int) -> Iterator[Document]:
-    """The documents of some rows; a text longer than `max_chars` comes as several with one `parent_id`."""
+    Ids are as the rows have them (or made of source and text); that they are unique is seen to over all shards.
+    """
+    out: list[Document] = []
+    name = Path(file).name.split(".")[0]
     for row in rows:
         text = row[source.text]
-        where = _text(row, "source") or file.name.split(".")[0]
-        own = next((_text(row, c) for c in (source.id, "id", "doc_id") if c and _text(row, c)), None)
-        ident = ids.unique(own or xxhash.xxh3_128_hexdigest(f"{where}\0{text}".encode()))
-        licence_class = _text(row, "licence_class")
+        where = _text(row, "source") or name
+        ident = next((own for c in (source.id, "id", "doc_id") if c and (own := _text(row, c))), None)
+        licence_class = row.get("licence_class")
         doc: Document = {
-            "id": ident,
+            "id": ident or xxhash.xxh3_128_hexdigest(f"{where}\0{text}".encode()),
             "text": text,
             "lang": source.lang or _text(row, "lang"),
             "source": where,
             "url": _text(row, "url"),
             "licence": _text(row, "licence") or source.licence or None,
-            "licence_class": licence_class if licence_class in tuple(LICENCE_CLASSES) else source.licence_class,
+            "licence_class": licence_class if licence_class in _CLASSES else source.licence_class,
             "parent_id": _text(row, "parent_id"),
             "pair_id": _text(row, "pair_id"),
             "labels": _labels(row),
         }
         if len(text) <= max_chars:
-            yield doc
+            out.append(doc)
             continue
         for n, piece in enumerate(split(text, max_chars), 1):
-            part = ids.unique(f"{ident}#{n:05d}")
-            yield {**doc, "id": part, "text": piece, "parent_id": ident, "labels": {**doc["labels"], "part": n}}
+            labels = {**doc["labels"], "part": n}
+            out.append({**doc, "id": f"{doc['id']}#{n:05d}", "text": piece, "parent_id": doc["id"], "labels": labels})
+    return out
 
 
 def _text(row: dict[str, Any], name: str) -> str | None:
     value = row.get(name)
     if value is None or isinstance(value, dict | list):
         return None
-    shown = str(value)
+    shown = value if isinstance(value, str) else str(value)
+    if shown.isascii():
+        return shown if shown.strip() else None
     return shown.encode("utf-8", "replace").decode() if shown.strip() else None
 
 
@@ -111,7 +101,9 @@ def _labels(row: dict[str, Any]) -> dict[str, Any]:
     except json.JSONDecodeError:
         held = None
     out = dict(held) if isinstance(held, dict) else {}
-    out |= {c: _text(row, c) for c in LABEL_COLUMNS if _text(row, c) and c not in DOCUMENT_SCHEMA.names}
+    for name in LABEL_COLUMNS:
+        if name in row and (value := _text(row, name)):
+            out[name] = value
     return out
 
 

@@ -21,18 +21,19 @@ from fitra.artifacts import as_written
 from fitra.errors import FitraError
 from fitra.recipe.align import Align, Endpoint
 from fitra.recipe.base import Config
-from fitra.recipe.corpus import Corpus, Dedupe, Source
+from fitra.recipe.corpus import Corpus, Dedupe, Lines, Source
+from fitra.recipe.engine import Engine
 from fitra.recipe.evaluate import Evaluate, World
 from fitra.recipe.train import Base, Mixture, Prefer, Pretrain, Scratch, Sft, Train, Vocab
 
 __all__ = [
-    "Align", "Base", "Config", "Corpus", "Dedupe", "Endpoint", "Evaluate", "Mixture", "Prefer", "Pretrain", "Recipe",
-    "Scratch", "Sft", "Source", "Train", "Vocab", "World", "load",
+    "Align", "Base", "Config", "Corpus", "Dedupe", "Endpoint", "Engine", "Evaluate", "Lines", "Mixture", "Prefer",
+    "Pretrain", "Recipe", "Scratch", "Sft", "Source", "Train", "Vocab", "World", "load",
 ]  # fmt: skip
 
 ARMS = ("original", "aligned")
 # Keys that hold paths, resolved against the recipe's folder.
-PATH_KEYS = {"out", "path", "quran", "parallel", "instructions", "prompts", "acva", "exams", "retention"}
+PATH_KEYS = {"out", "path", "quran", "parallel", "instructions", "prompts", "acva", "exams", "retention", "against"}
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 

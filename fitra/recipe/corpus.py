@@ -7,10 +7,13 @@ from typing import Literal
 from pydantic import Field
 
 from fitra.recipe.base import Config
+from fitra.recipe.engine import Engine
+
+LABELS = ("language", "variety", "register", "quality", "toxicity")
 
 
 class Source(Config):
-    """One input: a file, folder or glob of parquet / jsonl(.gz/.zst) / csv / txt."""
+    """One input: a file, folder or glob, here, on s3:// or hf://; see docs/inputs.md for the formats."""
 
     path: str
     text: str = "text"
@@ -21,8 +24,19 @@ class Source(Config):
     limit: int | None = Field(None, ge=1, description="read at most this many rows (a sample, from the front)")
 
 
+class Lines(Config):
+    """Lines that many documents repeat (menus, banners, signatures) are cut out of all but the first few."""
+
+    min_documents: int | None = Field(None, ge=2, description="cut lines that this many documents hold; null: off")
+    min_words: int = Field(4, ge=1, description="shorter lines are left alone")
+    keep_first: int = Field(1, ge=0, description="in this many documents, in input order, the line stays")
+    registers: list[str] = Field(
+        ["religious", "poetry"], description="documents of these registers keep all their lines: verses repeat"
+    )
+
+
 class Dedupe(Config):
-    """Duplicate removal on folded text."""
+    """Duplicate removal on folded text (level `search`: letters and digits alone)."""
 
     exact: bool = True
     near: bool = True  # ALLaM used exact only (paper, section 2): set to false
@@ -30,6 +44,11 @@ class Dedupe(Config):
     bands: int = Field(14, ge=1)
     rows: int = Field(8, ge=1)
     ngram: int = Field(5, ge=1)  # words
+    urls: bool = False  # of documents of one address (scheme, www., fragment and tracking keys left out) one stays
+    keep: Literal["longest", "first"] = "longest"  # first: in the order of the inputs; then the smallest id
+    lines: Lines = Lines()
+    against: list[str] = Field([], description="folders of earlier `corpus clean` runs: what they hold goes here")
+    index: bool = Field(False, description="keep the hashes, so that a later run can name this one in `against`")
 
 
 class Corpus(Config):
@@ -43,4 +62,7 @@ class Corpus(Config):
     max_symbol_share: float = Field(0.4, ge=0, le=1)
     max_repeated_line_share: float = Field(0.5, ge=0, le=1)
     personal_data: Literal["keep", "mask", "drop"] = "mask"
+    labels: list[Literal["language", "variety", "register", "quality", "toxicity"]] = list(LABELS)  # type: ignore[arg-type]
     dedupe: Dedupe = Dedupe()
+    engine: Engine = Engine()
+    shard_mb: int = Field(32, ge=1, le=1024, description="inputs are worked on in pieces of about this size")

@@ -1,24 +1,25 @@
-"""The relational work that Daft does: MinHash, bands, grouping.
+"""Near duplicates: MinHash signatures, the pairs that share a band, connected components.
 
-Everything that compares rows with rows goes through Daft, and only here, so that a change of its interface touches
-one file. Daft is imported when first needed; its telemetry is off.
+Signatures come from Daft's kernel (Rust), called on a column at a time in the process that holds the texts; the rest is
+NumPy on columns of 64-bit numbers: one band of all documents is looked at at a time, so memory is 16 bytes a document.
+(Leskovec, Rajaraman, Ullman: Mining of Massive Datasets, 3.3-3.4.)
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 Ints = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+Signatures = npt.NDArray[np.uint32]
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _daft() -> Any:
@@ -32,90 +33,63 @@ def _daft() -> Any:
     return daft
 
 
-@dataclass
-class Near:
-    """Candidate pairs of near duplicates, and the MinHash signatures of the rows in them."""
+def signatures(folded: pa.Array, *, hashes: int, ngram: int, seed: int = 1) -> Signatures:
+    """MinHash signatures (n, hashes) of the sets of `ngram` consecutive words.
 
-    edges: Ints  # (pairs, 2), row numbers, the smaller first, unique and sorted
-    rows: Ints  # row numbers in `edges`, sorted
-    signatures: npt.NDArray[np.uint32]  # (len(rows), bands * rows per band)
-
-    def similarity(self, row: int, others: Sequence[int]) -> npt.NDArray[np.float64]:
-        """Estimated Jaccard similarity of the n-gram sets: the share of equal hashes."""
-        at = np.searchsorted(self.rows, np.array([row, *others], dtype=np.int64))
-        found = self.signatures[at]
-        return np.asarray((found[1:] == found[0]).mean(axis=1), dtype=np.float64)
-
-
-def near_pairs(
-    files: Sequence[Path], work: Path, *, bands: int, rows: int, ngram: int, seed: int = 1, column: str = "folded"
-) -> Near:
-    """Pairs of rows that share a band of their MinHash signatures (Leskovec et al., Mining of Massive Datasets, 3.4).
-
-    `files` are parquet with `row` (int64) and `column`, whose words are separated by single U+0020; a row of fewer
-    than `ngram` words is never a candidate. Pairs are stars: each row of a bucket with the bucket's first row.
+    Words are what single U+0020 separate (the kernel splits there and nowhere else). A text of fewer words has a
+    signature that means nothing: leave it out.
     """
-    daft = _daft()
-    col, fn = daft.col, daft.functions
-    folder = work / "signatures"
-    texts = daft.read_parquet([str(f) for f in files]).where(col("words") >= ngram)
-    signature = col(column).minhash(num_hashes=bands * rows, ngram_size=ngram, seed=seed, hash_function="xxhash3_64")
-    texts.select(col("row"), signature.alias("signature")).write_parquet(str(folder))
-    if not any(pq.read_metadata(p).num_rows for p in folder.glob("*.parquet")):
-        width = bands * rows
-        return Near(np.empty((0, 2), np.int64), np.empty(0, np.int64), np.empty((0, width), np.uint32))
-    # Hashes of different bands come from different permutations, so a band needs no number beside its hash.
-    banded = (
-        daft.read_parquet(str(folder / "*.parquet"))
-        .select(col("row"), fn.chunk(col("signature"), rows).alias("band"))
-        .explode("band")
-        .select(col("row"), col("band").hash().alias("band"))
-    )
-    stars = (
-        banded.groupby("band")
-        .agg(col("row").min().alias("first"), col("row").list_agg().alias("row"), col("row").count().alias("n"))
-        .where(col("n") > 1)
-        .select("first", "row")
-        .explode("row")
-        .to_arrow()
-    )
-    edges = np.stack([stars[c].to_numpy().astype(np.int64) for c in ("first", "row")], axis=1)
-    edges = np.unique(edges[edges[:, 0] != edges[:, 1]], axis=0)
-    wanted = np.unique(edges)
-    return Near(edges, wanted, _signatures(folder, wanted, bands * rows))
+    if not len(folded):
+        return np.empty((0, hashes), np.uint32)
+    column = _daft().Series.from_arrow(folded.cast(pa.large_string()), "folded")
+    made = column.minhash(num_hashes=hashes, ngram_size=ngram, seed=seed, hash_function="xxhash3_64").to_arrow()
+    made = made.combine_chunks() if isinstance(made, pa.ChunkedArray) else made
+    return np.asarray(pc.list_flatten(made).to_numpy(zero_copy_only=False), dtype=np.uint32).reshape(-1, hashes)
 
 
-def _signatures(folder: Path, wanted: Ints, width: int) -> npt.NDArray[np.uint32]:
-    out = np.zeros((len(wanted), width), dtype=np.uint32)
-    for path in sorted(folder.glob("*.parquet")):
-        with pq.ParquetFile(path) as file:
-            for part in file.iter_batches(batch_size=65536):
-                numbers = part["row"].to_numpy(zero_copy_only=False)
-                hit = np.flatnonzero(np.isin(numbers, wanted))
-                values = pc.list_flatten(part["signature"].take(pa.array(hit))).to_numpy(zero_copy_only=False)
-                out[np.searchsorted(wanted, numbers[hit])] = values.reshape(len(hit), width)
+def band_hashes(found: Signatures, rows: int) -> Hashes:
+    """One 64-bit number for each band of `rows` hashes: (n, bands)."""
+    bands = found.shape[1] // rows
+    parts = found.reshape(len(found), bands, rows).astype(np.uint64)
+    out = np.full((len(found), bands), _MIX, dtype=np.uint64)
+    for r in range(rows):
+        out = (out ^ parts[:, :, r]) * _MIX
+        out ^= out >> np.uint64(29)
     return out
 
 
-def components(edges: Ints) -> dict[int, int]:
-    """Connected components by union-find: row to the smallest row of its component, for the rows in `edges`."""
-    parent: dict[int, int] = {}
-
-    def find(x: int) -> int:
-        root = x
-        while parent.setdefault(root, root) != root:
-            root = parent[root]
-        while parent[x] != root:
-            parent[x], x = root, parent[x]
-        return root
-
-    for a, b in edges.tolist():
-        low, high = sorted((find(a), find(b)))
-        parent[high] = low
-    return {x: find(x) for x in sorted(parent)}
+def stars(keys: Hashes, rows: Ints) -> Ints:
+    """Edges (m, 2) from the first row of each group of equal keys to each other row of it; `rows` ascending."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    new = np.empty(len(keys), dtype=bool)
+    new[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    first = order[np.flatnonzero(new)][np.cumsum(new) - 1]
+    others = ~new
+    return np.stack([rows[first[others]], rows[order[others]]], axis=1)
 
 
-def exact_groups(keys: npt.NDArray[np.uint64]) -> Ints:
+def components(edges: Ints) -> tuple[Ints, Ints]:
+    """Connected components: the rows that are in `edges` (sorted), and for each the smallest row of its component."""
+    nodes, ends = np.unique(edges, return_inverse=True)
+    ends = ends.reshape(-1, 2)
+    root = np.arange(len(nodes))
+    while True:
+        low = np.minimum(root[ends[:, 0]], root[ends[:, 1]])
+        new = root.copy()
+        # Hooking roots (not only the ends) under the smaller one joins whole trees at a time.
+        np.minimum.at(new, root[ends[:, 0]], low)
+        np.minimum.at(new, root[ends[:, 1]], low)
+        new = np.minimum(new, new[new])
+        while not np.array_equal(new, new[new]):
+            new = new[new]
+        if np.array_equal(new, root):
+            return nodes, nodes[root]
+        root = new
+
+
+def exact_groups(keys: Hashes) -> Ints:
     """For each row the smallest row with the same key; `keys` is (rows, 2): the halves of a 128-bit hash."""
     if not len(keys):
         return np.empty(0, np.int64)

@@ -1,0 +1,201 @@
+"""From shards in input order to parts sorted by id, without holding more than one part: rows are dealt, then sorted.
+
+The driver plans (which row goes where, under which name), workers deal a shard's rows to the parts they belong to, and
+then put each part together. What was dealt or put together is not done again after a kill.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fitra.artifacts import DOCUMENT_SCHEMA, write_parquet
+from fitra.corpus.dedupe import Removal
+from fitra.corpus.keys import Keys
+from fitra.corpus.shards import REMOVED_SCHEMA
+from fitra.tables.near import Ints
+
+PART_CHARS = 48 << 20
+PART_ROWS = 50_000
+
+SCHEMAS = {"documents": DOCUMENT_SCHEMA, "removed": REMOVED_SCHEMA}
+_PLAN = pa.schema(
+    [
+        ("id", pa.large_string()),
+        ("documents", pa.int32()),  # the part it goes to, or null
+        ("removed", pa.int32()),
+        ("reason", pa.string()),
+        ("figure", pa.float64()),
+        ("kept_id", pa.large_string()),
+        ("cluster_id", pa.large_string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Deal:
+    """Deal the rows of shard `number`."""
+
+    number: int
+    work: str
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Put part `number` of a table together."""
+
+    number: int
+    table: str  # documents or removed
+    work: str
+    out: str
+
+
+def plan(work: Path, shards: int, keys: Keys, gone: dict[int, Removal]) -> dict[str, int]:
+    """Write a plan for each shard; how many parts each table will have (at least one)."""
+    stays = np.ones(len(keys), dtype=bool)
+    stays[list(gone)] = False
+    stays[: keys.earlier] = False
+    rows = np.flatnonzero(stays)
+    documents = np.full(len(keys), -1, dtype=np.int32)
+    documents[rows], n_documents = _parts(keys.ids.take(pa.array(rows)), keys.column("chars")[rows])
+    gone_rows = np.array(sorted(gone), dtype=np.int64)
+    files = [work / "shards" / f"{i:05d}.removed.parquet" for i in range(shards)]
+    sizes = [pq.read_table(f, columns=["chars"]).column(0).to_numpy() for f in files]
+    ids = pa.concat_arrays([keys.ids.take(pa.array(gone_rows)), keys.removed_ids])
+    chars = np.concatenate([keys.column("chars")[gone_rows], *sizes])
+    removed, n_removed = _parts(ids, chars)
+    by_row = np.full(len(keys), -1, dtype=np.int32)
+    by_row[gone_rows] = removed[: len(gone_rows)]
+    at = len(gone_rows)
+    for i in range(shards):
+        start, stop = keys.span(i)
+        n = len(sizes[i])
+        fates = [gone.get(r) for r in range(start, stop)]
+        table = pa.table(
+            {
+                "id": keys.ids.slice(start, stop - start),
+                "documents": pa.array(documents[start:stop], mask=documents[start:stop] < 0),
+                "removed": pa.array(by_row[start:stop], mask=by_row[start:stop] < 0),
+                "reason": [f and f.reason for f in fates],
+                "figure": pa.array([f and f.figure for f in fates], pa.float64()),
+                "kept_id": [f and keys.id(f.kept) for f in fates],
+                "cluster_id": [f and f.cluster for f in fates],
+            }
+        )
+        write_parquet(work / "plan" / f"{i:05d}.kept.parquet", table.cast(_PLAN))
+        names = keys.removed_ids.slice(at - len(gone_rows), n)
+        table = pa.table({"id": names, "removed": pa.array(removed[at : at + n])})
+        write_parquet(work / "plan" / f"{i:05d}.removed.parquet", table)
+        at += n
+    return {"documents": n_documents, "removed": n_removed}
+
+
+def _parts(ids: pa.Array, chars: Ints) -> tuple[Ints, int]:
+    """The part of each row: parts follow one another in the order of ids and are of about one size."""
+    if not len(ids):
+        return np.empty(0, np.int64), 1
+    order = pc.array_sort_indices(ids).to_numpy(zero_copy_only=False)
+    ends = np.cumsum(chars[order])
+    number = np.maximum((ends - chars[order]) // PART_CHARS, np.arange(len(ids)) // PART_ROWS)
+    names, dense = np.unique(number, return_inverse=True)
+    out = np.empty(len(ids), dtype=np.int64)
+    out[order] = dense
+    return out, len(names)
+
+
+def deal(task: Deal) -> int:
+    """Write the rows of one shard to deal/TABLE/PART/SHARD.parquet."""
+    work = Path(task.work)
+    done = work / "deal" / f"{task.number:05d}.done"
+    if done.exists():
+        return 0
+    writers: dict[tuple[str, int], pq.ParquetWriter] = {}
+
+    def put(name: str, table: pa.Table, parts: pa.ChunkedArray) -> None:
+        numbers = parts.combine_chunks()
+        for part in pc.unique(numbers.drop_null()).to_pylist():
+            rows = table.filter(pc.fill_null(pc.equal(numbers, part), False))
+            if (name, part) not in writers:
+                path = work / "deal" / name / f"{part:05d}" / f"{task.number:05d}.parquet"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                writers[name, part] = pq.ParquetWriter(path, SCHEMAS[name], compression="lz4")
+            writers[name, part].write_table(rows.select(SCHEMAS[name].names).cast(SCHEMAS[name]))
+
+    for table, how in _with_plan(work, task.number, "kept"):
+        put("documents", table, how["documents"])
+        fates = table.select(["id", "source", "text"]).append_column("stage", pa.array(["dedupe"] * len(table)))
+        for name in ("reason", "figure", "kept_id", "cluster_id"):
+            fates = fates.append_column(name, how[name])
+        put("removed", fates, how["removed"])
+    for table, how in _with_plan(work, task.number, "removed"):
+        put("removed", table, how["removed"])
+    for writer in writers.values():
+        writer.close()
+    done.parent.mkdir(parents=True, exist_ok=True)
+    done.touch()
+    return 0
+
+
+def _with_plan(work: Path, number: int, kind: str) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Row groups of a shard's table with their final ids, each with its lines of the plan."""
+    how = pq.read_table(work / "plan" / f"{number:05d}.{kind}.parquet")
+    at = 0
+    with pq.ParquetFile(work / "shards" / f"{number:05d}.{kind}.parquet") as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group)
+            mine = how.slice(at, table.num_rows)
+            at += table.num_rows
+            yield table.set_column(table.schema.get_field_index("id"), "id", mine["id"].cast(pa.string())), mine
+
+
+def merge(task: Merge) -> dict[str, Any]:
+    """Put one part into its place; its figures."""
+    final = Path(task.out) / task.table / f"part-{task.number:05d}.parquet"
+    if not final.exists():
+        folder = Path(task.work) / "deal" / task.table / f"{task.number:05d}"
+        found = [pq.read_table(p) for p in sorted(folder.glob("*.parquet"))]
+        table = pa.concat_tables(found) if found else SCHEMAS[task.table].empty_table()
+        write_parquet(final, table.sort_by("id").combine_chunks())
+    counts: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
+    classes: set[str] = set()
+    if task.table == "documents":
+        table = pq.read_table(final, columns=["text", "lang", "licence_class", "labels"])
+        words = pc.struct_field(pc.extract_regex(table["labels"], r'"words":(?P<n>[0-9]+)'), "n")
+        counts["kept"] = table.num_rows
+        counts["chars"] = pc.sum(pc.utf8_length(table["text"])).as_py() or 0
+        counts["words"] = pc.sum(words.cast(pa.int64())).as_py() or 0
+        languages = _tally(table["lang"])
+        classes = set(pc.unique(table["licence_class"]).to_pylist())
+    else:
+        table = pq.read_table(final, columns=["reason"])
+        counts["removed"] = table.num_rows
+        counts.update({f"removed_{k}": v for k, v in _tally(table["reason"]).items()})
+    return {"counts": dict(counts), "languages": dict(languages), "classes": sorted(classes, key=str)}
+
+
+def _tally(column: pa.ChunkedArray) -> Counter[str]:
+    return Counter({str(v["values"]): v["counts"] for v in pc.value_counts(column).to_pylist()})
+
+
+def concat_bad(work: Path, shards: int, out: Path) -> int:
+    """The rows set aside by all shards, in order, as quarantine/part-*.parquet; how many."""
+    files = [work / "shards" / f"{i:05d}.bad.parquet" for i in range(shards)]
+    total = sum(pq.read_metadata(f).num_rows for f in files)
+    if not total:
+        return 0
+    part, held = 0, list[pa.Table]()
+    for n, f in enumerate(files):
+        held.append(pq.read_table(f))
+        if sum(t.num_rows for t in held) >= PART_ROWS or n == len(files) - 1:
+            write_parquet(out / "quarantine" / f"part-{part:05d}.parquet", pa.concat_tables(held))
+            part, held = part + 1, []
+    return total

@@ -1,0 +1,183 @@
+"""The work on one shard of the input: read, cut, mask, label, judge, and set down beside it what is to be compared.
+
+This is what the engine runs in worker processes or on a cluster. A shard leaves, in the work folder, NNNNN.kept.parquet
+(documents that no filter removed), .removed.parquet, .bad.parquet, .keys.parquet (see `keys`) and, last, NNNNN.json:
+with it the shard is done and is not worked on again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from fitra import arabic, tables
+from fitra.artifacts import DOCUMENT_SCHEMA, atomic_path, write_json
+from fitra.corpus import keys
+from fitra.corpus.ingest import Document, documents
+from fitra.corpus.judge import Judge
+from fitra.corpus.urls import url_key
+from fitra.recipe import Corpus
+from fitra.tables import near
+
+BAD_SCHEMA = pa.schema([("id", pa.string()), ("where", pa.string()), ("reason", pa.string())])
+REMOVED_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("stage", pa.string()),  # filter, personal, toxicity, contamination or dedupe
+        ("reason", pa.string()),
+        ("figure", pa.float64()),  # what was measured: words, a share, a similarity
+        ("kept_id", pa.string()),  # duplicates: the document that stayed
+        ("cluster_id", pa.string()),  # duplicates: the smallest id of those that belong together
+        ("text", pa.string()),
+    ]
+)
+_REMOVED_HERE = REMOVED_SCHEMA.append(pa.field("chars", pa.int64()))  # until rows are dealt to parts by size
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard: which pieces of which input. `reference`: only its keys are wanted, nothing is judged."""
+
+    number: int
+    work: str  # the work folder
+    config: str  # the Corpus config as JSON
+    source: int  # which of its inputs
+    splits: tuple[tables.Split, ...]
+    limit: int | None = None
+    reference: bool = False
+
+    def __str__(self) -> str:
+        return ", ".join(f"{s.path}" for s in self.splits[:3])
+
+    def file(self, kind: str) -> Path:
+        """Where this shard puts what it makes."""
+        return Path(self.work) / "shards" / f"{self.number:05d}.{kind}"
+
+
+def finished(task: Task) -> dict[str, Any] | None:
+    """What a finished shard said of itself; None when it is still to be done."""
+    try:
+        found = json.loads(task.file("json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+class _Writer:
+    """A parquet file that takes its name when it is whole."""
+
+    def __init__(self, path: Path, schema: pa.Schema, compression: str = "lz4") -> None:
+        self.place = atomic_path(path)
+        self.schema = schema
+        self.file = pq.ParquetWriter(self.place.__enter__(), schema, compression=compression)
+
+    def add(self, table: pa.Table) -> None:
+        if table.num_rows:
+            self.file.write_table(table.select(self.schema.names).cast(self.schema))
+
+    def close(self) -> None:
+        self.file.close()
+        self.place.__exit__(None, None, None)
+
+
+def run(task: Task) -> dict[str, Any]:
+    """Do one shard; counts by name. Raises FitraError for an input that cannot be read."""
+    cfg = Corpus.model_validate_json(task.config)
+    judge = Judge.of(cfg, task.work)
+    counts: Counter[str] = Counter()
+    notes: dict[str, Any] = {}
+    kept = _Writer(task.file("kept.parquet"), DOCUMENT_SCHEMA)
+    removed = _Writer(task.file("removed.parquet"), _REMOVED_HERE)
+    bad = _Writer(task.file("bad.parquet"), BAD_SCHEMA)
+    compared = _Writer(task.file("keys.parquet"), keys.schema(cfg.dedupe), "none")
+    for file, rows, refused in _batches(cfg, task):
+        counts["read"] += len(rows) + len(refused)
+        counts["bytes"] += sum(len(r[cfg.inputs[task.source].text]) for r in rows)
+        bad.add(pa.Table.from_pylist(refused, schema=BAD_SCHEMA))
+        docs = documents(cfg.inputs[task.source], file, rows, cfg.max_chars)
+        counts["split_added"] += len(docs) - len(rows)
+        counts["quarantined"] += len(refused)
+        if not docs:
+            continue
+        stay, folded, gone = judge(docs, task)
+        table = pa.Table.from_pylist(gone, schema=REMOVED_SCHEMA)
+        removed.add(table.append_column("chars", pa.array([len(d["text"]) for d in gone], pa.int64())))
+        counts["removed"] += len(gone)
+        counts["kept"] += len(stay)
+        kept.add(pa.Table.from_pylist(stay, schema=DOCUMENT_SCHEMA))
+        compared.add(_keys(cfg, stay, folded))
+    for writer in (kept, removed, bad, compared):
+        writer.close()
+    notes |= judge.notes(task)
+    write_json(task.file("json"), {"counts": dict(counts), "notes": notes})
+    return {"counts": dict(counts), "notes": notes}
+
+
+def sign(task: Task) -> dict[str, Any]:
+    """The keys alone of documents that an earlier run kept."""
+    cfg = Corpus.model_validate_json(task.config)
+    compared = _Writer(task.file("keys.parquet"), keys.schema(cfg.dedupe), "none")
+    for split in task.splits:
+        for batch in tables.read_split(split, "text", "id"):
+            texts = pa.array([r["text"] for r in batch.rows], pa.large_string())
+            compared.add(_keys(cfg, batch.rows, arabic.fold_array(texts, "search")))
+    compared.close()
+    write_json(task.file("json"), {"counts": {}, "notes": {}})
+    return {}
+
+
+def _batches(cfg: Corpus, task: Task) -> Iterator[tuple[str, list[tables.Row], list[dict[str, str]]]]:
+    source = cfg.inputs[task.source]
+    left = task.limit if task.limit is not None else -1
+    for split in task.splits:
+        for batch in tables.read_split(split, source.text, source.id or "id"):
+            rows = batch.rows if left < 0 else batch.rows[:left]
+            left -= len(rows) if left >= 0 else 0
+            yield split.path, rows, batch.bad
+            if left == 0:
+                return
+
+
+def _keys(cfg: Corpus, docs: Iterable[Document], folded: pa.Array) -> pa.Table:
+    """What is compared of some documents, whose folded texts are given."""
+    docs = list(docs)
+    halves = np.empty((len(docs), 2), np.uint64)
+    for i, (text, doc) in enumerate(zip(folded.to_pylist(), docs, strict=True)):
+        # What has no letter or digit folds to nothing and is compared as it is.
+        digest = xxhash.xxh3_128_intdigest((text or "\0" + doc["text"]).encode())
+        halves[i] = digest >> 64, digest & (2**64 - 1)
+    columns: dict[str, Any] = {
+        "id": pa.array([d["id"] for d in docs], pa.large_string()),
+        "chars": pa.array([len(d["text"]) for d in docs], pa.int64()),
+        "hi": pa.array(halves[:, 0]),
+        "lo": pa.array(halves[:, 1]),
+        "url": pa.array([url_key(d.get("url")) for d in docs], pa.uint64()),
+    }
+    dedupe = cfg.dedupe
+    if dedupe.near:
+        found = near.signatures(folded, hashes=dedupe.bands * dedupe.rows, ngram=dedupe.ngram)
+        spaces = np.asarray(_spaces(folded))
+        short = spaces + 1 < dedupe.ngram
+        hashes = near.band_hashes(found, dedupe.rows)
+        for b in range(dedupe.bands):
+            columns[f"band{b:02d}"] = pa.array(hashes[:, b], mask=short)
+        width = 4 * dedupe.bands * dedupe.rows
+        raw = pa.py_buffer(np.ascontiguousarray(found).astype("<u4", copy=False).tobytes())
+        columns["signature"] = pa.Array.from_buffers(pa.binary(width), len(docs), [None, raw])
+    return pa.table(columns)
+
+
+def _spaces(folded: pa.Array) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.count_substring(folded, " ").to_numpy(zero_copy_only=False)

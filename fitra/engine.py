@@ -1,0 +1,177 @@
+"""Where shards are worked on: here, in worker processes, or on a Ray cluster. One function, the same tasks everywhere.
+
+A task is a plain value; the function that works on it lives at the top of a module, writes its result to files (in one
+step, see `artifacts.atomic_path`) and returns something small. Order of execution is free: results come with the number
+of their task. A worker that dies (killed, out of memory) is replaced and its task tried again; a task that raises
+stops the run with that error. Working processes give their memory back when they end.
+"""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+from fitra.errors import FitraError
+from fitra.recipe.engine import Engine
+
+Task = TypeVar("Task")
+TRIES = 3  # of one task whose worker died
+
+
+def workers(engine: Engine) -> int:
+    """How many processes work here: as asked, else one for each core that this process may use."""
+    return engine.workers or len(os.sched_getaffinity(0))
+
+
+def run(
+    function: Callable[[Task], Any], tasks: Sequence[Task], engine: Engine, *, inline: bool = False
+) -> Iterator[tuple[int, Any]]:
+    """(number of the task, what `function` returned), as they are ready.
+
+    With `inline` all is done in this process: for work so small that starting others would take longer. Raises what a
+    task raised, and FitraError where workers keep dying on a task or the cluster cannot be reached.
+    """
+    if engine.kind == "ray":
+        return _on_ray(function, tasks, engine)
+    if inline or (workers(engine) == 1 and engine.workers == 1):
+        return ((i, function(task)) for i, task in enumerate(tasks))
+    return _in_processes(function, tasks, min(workers(engine), len(tasks)))
+
+
+def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
+    """A worker: tasks come through the pipe until it closes, which it also does when the parent is killed."""
+    while True:
+        try:
+            task = pipe.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        try:
+            answer = (True, function(task))
+        except KeyboardInterrupt:
+            return
+        except FitraError as e:
+            answer = (False, (e.message, e.hint))
+        except BaseException:
+            answer = (False, traceback.format_exc())
+        try:
+            pipe.send(answer)
+        except (BrokenPipeError, OSError):
+            return
+
+
+class _Worker:
+    def __init__(self, context: Any, function: Callable[[Any], Any]) -> None:
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(function, theirs), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the pipe ends with the worker
+        self.task = -1
+
+    def stop(self) -> None:
+        self.pipe.close()
+        self.process.join(timeout=2)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _context() -> Any:
+    # Forking this process itself would copy locks that its threads hold; the server has none.
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["fitra.corpus.shards"])
+    return context
+
+
+def _in_processes(function: Callable[[Task], Any], tasks: Sequence[Task], n: int) -> Iterator[tuple[int, Any]]:
+    context = _context()
+    todo, tries = deque(range(len(tasks))), [0] * len(tasks)
+    pool: list[_Worker] = []
+    try:
+        while todo or any(w.task >= 0 for w in pool):
+            while todo and len(pool) < n:
+                pool.append(_Worker(context, function))
+            for w in pool:
+                if w.task < 0 and todo:
+                    w.task = todo.popleft()
+                    w.pipe.send(tasks[w.task])
+            for pipe in wait([w.pipe for w in pool if w.task >= 0]):
+                w = next(x for x in pool if x.pipe is pipe)
+                try:
+                    fine, value = w.pipe.recv()
+                except (EOFError, OSError):
+                    tries[w.task] += 1
+                    _give_up_after(tries[w.task], tasks[w.task], w.process.exitcode)
+                    todo.appendleft(w.task)
+                    pool.remove(w)
+                    w.stop()
+                    continue
+                if not fine:
+                    _raise(value)
+                done, w.task = w.task, -1
+                yield done, value
+    finally:
+        for w in pool:
+            if w.task >= 0:
+                w.process.kill()
+            w.stop()
+
+
+def _give_up_after(tries: int, task: Any, exitcode: int | None) -> None:
+    if tries >= TRIES:
+        raise FitraError(
+            f"a worker died {tries} times on {task} (exit code {exitcode}).",
+            "Most often memory: set engine.workers lower. What is finished is kept; run the same command again.",
+        )
+
+
+def _raise(value: Any) -> None:
+    if isinstance(value, tuple):
+        raise FitraError(*value)
+    raise RuntimeError(f"a worker failed:\n{value}")
+
+
+def _on_ray(function: Callable[[Task], Any], tasks: Sequence[Task], engine: Engine) -> Iterator[tuple[int, Any]]:
+    try:
+        import ray
+    except ImportError:
+        raise FitraError("engine: ray needs the package ray.", "pip install 'fitra[ray]'") from None
+    if not ray.is_initialized():
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        try:
+            ray.init(address=engine.address or os.environ.get("RAY_ADDRESS") or "auto", log_to_driver=False)
+        except (ConnectionError, RuntimeError) as e:
+            first = str(e).splitlines()[0]
+            raise FitraError(
+                f"no Ray cluster: {first}", "Start one (ray start --head) or set engine.address."
+            ) from None
+    # Losing a node costs a retry of its tasks; results are files, put into place in one step.
+    remote = ray.remote(num_cpus=1, max_retries=TRIES, retry_exceptions=False)(_answer)
+    todo, running = deque(range(len(tasks))), dict[Any, int]()
+    most = engine.workers or max(2 * int(ray.cluster_resources().get("CPU", 1)), 1)
+    while todo or running:
+        while todo and len(running) < most:
+            i = todo.popleft()
+            running[remote.remote(function, tasks[i])] = i
+        ready, _ = ray.wait(list(running), num_returns=1)
+        for ref in ready:
+            i = running.pop(ref)
+            try:
+                fine, value = ray.get(ref)
+            except ray.exceptions.RayError as e:
+                first = str(e).strip().splitlines()[0]
+                raise FitraError(f"Ray gave up on task {i}: {first}", "What is finished is kept; run again.") from None
+            if not fine:
+                _raise(value)
+            yield i, value
+
+
+def _answer(function: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
+    try:
+        return True, function(task)
+    except FitraError as e:
+        return False, (e.message, e.hint)
