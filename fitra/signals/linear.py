@@ -34,7 +34,7 @@ from fitra import arabic
 from fitra.errors import FitraError
 from fitra.signals.view import View
 
-__all__ = ["Linear", "Rows", "Space", "features", "fit", "ngram_hashes"]
+__all__ = ["Extra", "Linear", "Rows", "Space", "features", "fit", "mix", "ngram_hashes"]
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -82,7 +82,7 @@ def _ranges(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
     return at, ptr
 
 
-def _mix(h: Hashes) -> Hashes:
+def mix(h: Hashes) -> Hashes:
     h = (h ^ (h >> np.uint64(33))) * _MIX
     return h ^ (h >> np.uint64(29))
 
@@ -105,20 +105,32 @@ def ngram_hashes(words: Any, ngrams: tuple[int, int]) -> tuple[Hashes, Hashes, I
         rolling = rolling[: len(chars) - size + 1] * _P + chars[size - 1 :]
         if size >= max(1, ngrams[0]):
             here = np.flatnonzero(left[: len(rolling)] >= size)
-            found.append(_mix(rolling[here] + np.uint64(size)))
+            found.append(mix(rolling[here] + np.uint64(size)))
             owner.append(here)
     if not found:
-        return _mix(whole), np.zeros(0, np.uint64), np.zeros(n + 1, np.int64)
+        return mix(whole), np.zeros(0, np.uint64), np.zeros(n + 1, np.int64)
     position = np.concatenate(owner)
     word = np.searchsorted(ptr, position, side="right") - 1
     order = np.argsort(word, kind="stable")
     counts = np.bincount(word, minlength=n)
-    return _mix(whole), np.concatenate(found)[order], np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+    return mix(whole), np.concatenate(found)[order], np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
 
 
 def _bucket(h: Hashes, bits: int) -> tuple[npt.NDArray[np.int32], Floats]:
     sign = np.where((h >> np.uint64(bits)) & np.uint64(1), np.float32(1), np.float32(-1))
     return (h & np.uint64((1 << bits) - 1)).astype(np.int32), sign
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Features that the caller found: `hashes[i]`, at word occurrence `at[i]`, each worth `value` ordinary ones.
+
+    They do not count in the norm.
+    """
+
+    at: Ints
+    hashes: Hashes
+    value: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +169,7 @@ def _hashed(view: View, space: Space) -> _Hashed:
     pair_buckets, pair_signs = np.zeros(len(view.ids), np.int32), np.zeros(len(view.ids), np.float32)
     if space.pairs and len(view.ids) > 1:
         h = words[view.ids]
-        pair_buckets[:-1], pair_signs[:-1] = _bucket(_mix(h[:-1] * _P + h[1:]), space.bits)
+        pair_buckets[:-1], pair_signs[:-1] = _bucket(mix(h[:-1] * _P + h[1:]), space.bits)
         pair_signs[view.bounds[1:][view.bounds[1:] > 0] - 1] = 0
     return _Hashed(ptr + np.arange(n + 1), buckets, signs, pair_buckets, pair_signs)
 
@@ -169,7 +181,7 @@ def _norm(counts: npt.NDArray[Any], pooling: str) -> Doubles:
     return full
 
 
-def features(view: View, space: Space) -> Rows:
+def features(view: View, space: Space, extra: Extra | None = None) -> Rows:
     """The rows `fit` learns from: signed counts over norm, (n texts, 2**bits); equal features are not added up."""
     h = _hashed(view, space)
     sizes = np.diff(h.ptr)[view.ids]
@@ -177,13 +189,20 @@ def features(view: View, space: Space) -> Rows:
     paired = np.flatnonzero(h.pair_signs)
     doc = np.repeat(np.arange(len(view)), view.n_words)
     owner = np.concatenate([np.repeat(doc, sizes), doc[paired]])
+    norm = _norm(np.bincount(owner, minlength=len(view)), space.pooling)
+    signs, buckets = [h.signs[at], h.pair_signs[paired]], [h.buckets[at], h.pair_buckets[paired]]
+    if extra is not None:
+        more, sign = _bucket(extra.hashes, space.bits)
+        signs, buckets = [*signs, sign * np.float32(extra.value)], [*buckets, more]
+        owner = np.concatenate([owner, doc[extra.at]])
     order = np.argsort(owner, kind="stable")
     counts = np.bincount(owner, minlength=len(view))
-    values = np.concatenate([h.signs[at], h.pair_signs[paired]])[order] / np.repeat(
-        _norm(counts, space.pooling), counts
+    values = np.concatenate(signs)[order] / np.repeat(norm, counts)
+    return Rows(
+        np.concatenate(([0], np.cumsum(counts, dtype=np.int64))),
+        np.concatenate(buckets)[order],
+        values.astype(np.float32),
     )
-    buckets = np.concatenate([h.buckets[at], h.pair_buckets[paired]])[order]
-    return Rows(np.concatenate(([0], np.cumsum(counts, dtype=np.int64))), buckets, values.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -202,7 +221,7 @@ class Linear:
         """Weights as float32, (2**bits, k)."""
         return self.weights.astype(np.float32) * self.scale
 
-    def sums(self, view: View) -> tuple[Floats, Ints]:
+    def sums(self, view: View, extra: Extra | None = None) -> tuple[Floats, Ints]:
         """Per word occurrence: sum of signed weights (m, k) and number of features (m,), those of its pair included."""
         h = _hashed(view, self.space)
         if not len(view.ids):
@@ -211,12 +230,21 @@ class Linear:
         out = per_word[view.ids]
         if self.space.pairs:
             out += self.table[h.pair_buckets] * h.pair_signs[:, None]
+        if extra is not None and len(extra.at):
+            buckets, signs = _bucket(extra.hashes, self.space.bits)
+            order = np.argsort(extra.at, kind="stable")
+            at, begin = np.unique(extra.at[order], return_index=True)
+            found = self.table[buckets[order]] * (signs[order] * np.float32(extra.value))[:, None]
+            out[at] += np.add.reduceat(found, begin, axis=0)
         return out, np.diff(h.ptr)[view.ids] + (h.pair_signs != 0)
 
-    def margins(self, view: View, window: int | None = None) -> Floats:
-        """Log-odds (n, k) of each text, or of its strongest window of `window` words (half overlapping) per output."""
-        sums, counts = self.sums(view)
-        return pooled(sums, counts, view, window, self.space.pooling) + self.bias
+    def margins(self, view: View, window: int | None = None, share: float = 0.0, extra: Extra | None = None) -> Floats:
+        """Log-odds (n, k) of each text, whole or by windows of `window` words (half overlapping).
+
+        By windows, each output has the mean of its strongest ones: `share` of all windows, one at least.
+        """
+        sums, counts = self.sums(view, extra)
+        return pooled(sums, counts, view, window, self.space.pooling, share) + self.bias
 
     def save(self, path: Path) -> None:
         """Write one npz without pickled objects."""
@@ -246,21 +274,32 @@ class Linear:
         return out
 
 
-def pooled(sums: Floats, counts: Ints, view: View, window: int | None, pooling: str) -> Floats:
-    """Occurrence sums (m, k) and feature counts (m,) to text figures (n, k): whole texts, or the strongest window."""
+def pooled(sums: Floats, counts: Ints, view: View, window: int | None, pooling: str, share: float = 0.0) -> Floats:
+    """Occurrence sums (m, k) and feature counts (m,) to text figures (n, k), of whole texts or strongest windows."""
     n, k = len(view), sums.shape[1]
     total = np.concatenate((np.zeros((1, k)), np.cumsum(sums, axis=0, dtype=np.float64)))
     number = np.concatenate(([0], np.cumsum(counts)))
     if window is None:
         start, end = view.bounds[:-1], view.bounds[1:]
         return ((total[end] - total[start]) / _norm(number[end] - number[start], pooling)[:, None]).astype(np.float32)
+    if not n:
+        return np.zeros((0, k), np.float32)
     step = max(1, window // 2)
     windows = 1 + np.maximum(0, -(-(view.n_words - window) // step))
     offset, ptr = _ranges(np.zeros(n, np.int64), windows)
     start = np.repeat(view.bounds[:-1], windows) + offset * step
     end = np.minimum(start + window, np.repeat(view.bounds[1:], windows))
     each = (total[end] - total[start]) / _norm(number[end] - number[start], pooling)[:, None]
-    return np.maximum.reduceat(each, ptr[:-1], axis=0).astype(np.float32) if n else np.zeros((0, k), np.float32)
+    top = np.maximum(1, np.ceil(share * windows)).astype(np.int64)
+    if (top == 1).all():
+        return np.maximum.reduceat(each, ptr[:-1], axis=0).astype(np.float32)
+    doc = np.repeat(np.arange(n), windows)
+    among = offset < np.repeat(top, windows)  # after sorting: is this one of its text's strongest?
+    out = np.empty((n, k), np.float32)
+    for j in range(k):
+        best = each[np.lexsort((-each[:, j], doc)), j]
+        out[:, j] = np.add.reduceat(np.where(among, best, 0.0), ptr[:-1]) / top
+    return out
 
 
 def fit(
@@ -271,6 +310,7 @@ def fit(
     *,
     loss: Literal["softmax", "sigmoid"] = "softmax",
     weight: npt.NDArray[Any] | None = None,
+    groups: npt.NDArray[Any] | None = None,
     epochs: int = 8,
     rate: float = 0.3,
     l2: float = 1e-5,
@@ -282,14 +322,18 @@ def fit(
 ) -> Linear:
     """Adagrad on the logistic loss. `labels`: (n,) class numbers, or (n, k) of 0, 1, NaN (unknown) for sigmoid.
 
-    `weight` (n,) or, for sigmoid, (n, k); `l2` per step on the weights a batch touches; buckets that fewer than
-    `min_count` occurrences fall into stay 0.
+    `weight` (n,) or, for sigmoid, (n, k). `groups` (n,) source numbers: each source gets a bias that is left out of the
+    model, so that the words of a source with many positives are not taken for positive. `l2` is per step, on the
+    weights a batch touches. Buckets that fewer than `min_count` occurrences fall into stay 0.
     """
     n, k = len(rows), len(names)
     table = np.zeros((1 << space.bits, k), np.float32)
     square = np.full_like(table, 1e-4)
     bias: Floats = np.zeros(k, np.float32)
     bias_square: Floats = np.full(k, 1e-4, np.float32)
+    group = np.zeros(n, np.int64) if groups is None else np.asarray(groups, np.int64)
+    offset = np.zeros((int(group.max(initial=0)) + 1, k), np.float32)
+    offset_square = np.full_like(offset, 1e-4)
     dead = np.bincount(rows.buckets, minlength=1 << space.bits) < min_count
     target = np.eye(k, dtype=np.float32)[labels] if loss == "softmax" else np.asarray(labels, np.float32)
     known = ~np.isnan(target)
@@ -308,7 +352,7 @@ def fit(
             margin: Doubles = np.stack(
                 [np.bincount(owner, part.values * here[inverse, j], minlength=len(pick)) for j in range(k)], axis=1
             )
-            margin += bias
+            margin += bias + offset[group[pick]]
             if loss == "softmax":
                 p: Doubles = np.exp(margin - margin.max(axis=1, keepdims=True))
                 p /= p.sum(axis=1, keepdims=True)
@@ -324,6 +368,11 @@ def fit(
             g = error.sum(axis=0)
             bias_square += g**2
             bias -= step * g / np.sqrt(bias_square)
+            if groups is not None:
+                each = np.zeros_like(offset)
+                np.add.at(each, group[pick], error)
+                offset_square += each**2
+                offset -= step * each / np.sqrt(offset_square)
     model = Linear(table.astype(np.float16), np.ones(k, np.float32), bias, tuple(names), space, meta or {})
     return quantised(model, table) if dtype == "int8" else model
 
