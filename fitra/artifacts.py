@@ -328,7 +328,8 @@ def open_stage(
     fp = fingerprint(stage, config, inputs, version)
     if (out / MANIFEST).is_file():
         held = read_manifest(out)
-        if held["fingerprint"] != fp:
+        # A document taken out later changes the fingerprint that stages made from this one see, not what this one is.
+        if held.get("fingerprint_before", held["fingerprint"]) != fp:
             raise FitraError(
                 f"{out}: holds a finished '{held.get('stage')}' made from another configuration or input.",
                 "Choose another --out, or delete the folder.",

@@ -152,7 +152,8 @@ def _on_ray(function: Callable[[Task], Any], tasks: Sequence[Task], engine: Engi
     # Losing a node costs a retry of its tasks; results are files, put into place in one step.
     remote = ray.remote(num_cpus=1, max_retries=TRIES, retry_exceptions=False)(_answer)
     todo, running = deque(range(len(tasks))), dict[Any, int]()
-    most = engine.workers or max(2 * int(ray.cluster_resources().get("CPU", 1)), 1)
+    cores = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    most = engine.workers or max(2 * cores, 1)
     while todo or running:
         while todo and len(running) < most:
             i = todo.popleft()

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fitra.cli import rooms, runs
+from fitra.cli import corpus, rooms, runs
 from fitra.errors import FitraError
 
 QUARANTINED = 3  # exit code: finished, but bad rows were set aside
@@ -33,6 +33,7 @@ def _options(
 
 
 runs.add_to(app)
+corpus.add_to(app)
 rooms.add_to(app)
 
 

@@ -29,9 +29,6 @@ def add_to(app: typer.Typer) -> None:
         app.add_typer(sub, name=name)
         return sub
 
-    corpus = group("corpus", "Clean, deduplicate and label a corpus.")
-    corpus.command("clean", epilog="Example: fitra corpus clean crawl/*.jsonl.gz --out clean")(corpus_clean)
-    corpus.command("explain", epilog="Example: fitra corpus explain clean doc-17")(corpus_explain)
     align = group("align", "Rewrite a corpus by a code of conduct.")
     align.command("run", epilog="Example: fitra align run --corpus clean --out aligned")(align_run)
     policy = group("policy", "The code of conduct.")
@@ -79,36 +76,12 @@ def config(kind: type[C], sets: list[str], **given: Any) -> C:
         raise FitraError(f"--set {name}: {first['msg'].lower()}.", hint) from None
 
 
-def _done(manifest: Any, out: Path) -> None:
+def done(manifest: Any, out: Path) -> None:
+    """Print where the result is and its counts; exit with 3 where bad rows were set aside."""
     counts = manifest.get("counts", {}) if isinstance(manifest, dict) else {}
     print(json.dumps({"out": str(out), "counts": counts}, ensure_ascii=False))
     if counts.get("quarantined"):
         raise typer.Exit(3)
-
-
-def corpus_clean(
-    inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
-    out: Out,
-    text: Annotated[str, typer.Option(help="Column with the text.")] = "text",
-    licence_class: Annotated[str, typer.Option(help="A permissive, B share-alike, C non-commercial, D unknown.")] = "D",
-    set_: Sets = [],
-) -> None:
-    """Clean, deduplicate and label documents; every removed one is kept aside with its reason."""
-    from fitra import corpus
-    from fitra.recipe import Corpus
-
-    sources = [{"path": p, "text": text, "licence_class": licence_class} for p in inputs]
-    _done(corpus.clean(config(Corpus, set_, inputs=sources), out), out)
-
-
-def corpus_explain(
-    folder: Annotated[Path, typer.Argument(help="Output folder of `corpus clean`.")],
-    id: Annotated[str, typer.Argument(help="Document id.")],
-) -> None:
-    """Which rule decided on a document, and with which figure."""
-    from fitra import corpus
-
-    print(json.dumps(corpus.explain(folder, id), ensure_ascii=False, indent=2))
 
 
 def align_run(
@@ -121,7 +94,7 @@ def align_run(
     from fitra import align
     from fitra.recipe import Align
 
-    _done(align.align(config(Align, set_), corpus, out, ledger=ledger), out)
+    done(align.align(config(Align, set_), corpus, out, ledger=ledger), out)
 
 
 def policy_check(folder: Annotated[str, typer.Argument(help="A policy folder, or 'default'.")]) -> None:
@@ -182,7 +155,7 @@ def vocab_expand(
     from fitra import vocab
     from fitra.recipe import Vocab
 
-    _done(vocab.expand(config(Vocab, set_), base, corpus, seed, out), out)
+    done(vocab.expand(config(Vocab, set_), base, corpus, seed, out), out)
 
 
 def base(corpus: Stage, out: Out, seed: Seed = 7, set_: Sets = []) -> None:
@@ -190,7 +163,7 @@ def base(corpus: Stage, out: Out, seed: Seed = 7, set_: Sets = []) -> None:
     from fitra import pretrain as room
     from fitra.recipe import Base
 
-    _done(room.make_base(config(Base, set_), corpus, seed, out), out)
+    done(room.make_base(config(Base, set_), corpus, seed, out), out)
 
 
 def pretrain(
@@ -206,7 +179,7 @@ def pretrain(
     from fitra.recipe import Pretrain
 
     cfg = config(Pretrain, set_)
-    _done(room.continue_pretraining(cfg, model, corpus, seed, out, parallel=parallel), out)
+    done(room.continue_pretraining(cfg, model, corpus, seed, out, parallel=parallel), out)
 
 
 Files = Annotated[list[Path], typer.Argument(help="Parquet or jsonl files.")]
@@ -217,7 +190,7 @@ def sft(files: Files, model: Model, out: Out, seed: Seed = 7, set_: Sets = []) -
     from fitra import sft as room
     from fitra.recipe import Sft
 
-    _done(room.tune(config(Sft, set_), model, files, seed, out), out)
+    done(room.tune(config(Sft, set_), model, files, seed, out), out)
 
 
 def prefer(files: Files, model: Model, out: Out, seed: Seed = 7, set_: Sets = []) -> None:
@@ -225,7 +198,7 @@ def prefer(files: Files, model: Model, out: Out, seed: Seed = 7, set_: Sets = []
     from fitra import prefer as room
     from fitra.recipe import Prefer
 
-    _done(room.prefer(config(Prefer, set_), model, files, seed, out), out)
+    done(room.prefer(config(Prefer, set_), model, files, seed, out), out)
 
 
 def eval_run(

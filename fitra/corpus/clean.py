@@ -15,7 +15,7 @@ from typing import Any
 
 from fitra import arabic, engine, tables
 from fitra.artifacts import Stage, open_stage, read_manifest, worst_licence, write_parquet
-from fitra.corpus import deal, dedupe, shards
+from fitra.corpus import deal, dedupe, lines, shards
 from fitra.corpus.keys import Keys
 from fitra.errors import FitraError
 from fitra.progress import track
@@ -65,6 +65,9 @@ def _clean(cfg: Corpus, sources: list[tuple[Source, list[Any]]], st: Stage) -> d
     small = sum(s.size for t in [*tasks, *earlier] for s in t.splits) < SMALL_BYTES
     say = _Runner(cfg, small)
     counts: Counter[str] = Counter(dict.fromkeys(("read", "split_added", "kept", "removed"), 0))
+    if cfg.dedupe.lines.min_documents:
+        say(lines.count, tasks, "Counting lines")
+        st.notes["repeated_lines"] = lines.find(cfg.dedupe.lines, work, len(tasks))
     for found in say(shards.run, tasks, "Reading, labelling and judging", shards.finished):
         counts.update({k: v for k, v in found["counts"].items() if k in ("read", "split_added")})
     say(shards.sign, [t for t in earlier if t.splits], "Reading earlier runs", shards.finished)
@@ -150,8 +153,7 @@ def _earlier(cfg: Corpus, work: Path, first: int) -> list[shards.Task]:
     """A task for each earlier run that kept no index: its documents are signed now."""
     out: list[shards.Task] = []
     for path in cfg.dedupe.against:
-        read_manifest(Path(path))
-        if (Path(path) / "index").is_dir():
+        if _has_index(Path(path), cfg):
             continue
         pieces = tables.splits(tables.resolve(path), cfg.shard_mb << 20)
         for group in _packed([(p,) for p in pieces], cfg.shard_mb << 20):
@@ -160,11 +162,23 @@ def _earlier(cfg: Corpus, work: Path, first: int) -> list[shards.Task]:
     return out
 
 
+def _has_index(folder: Path, cfg: Corpus) -> bool:
+    """Whether an earlier run kept hashes. Raises FitraError where they were made with other settings."""
+    held = read_manifest(folder).get("config", {}).get("corpus", {}).get("dedupe", {})
+    if not (folder / "index").is_dir():
+        return False
+    for name in ("near", "bands", "rows", "ngram"):
+        if held.get(name) != getattr(cfg.dedupe, name):
+            raise FitraError(
+                f"{folder}: its index was made with dedupe.{name}={held.get(name)}.",
+                f"Set dedupe.{name} to that, or delete {folder / 'index'}: the documents are then hashed again.",
+            )
+    return True
+
+
 def _key_files(earlier: list[shards.Task], cfg: Corpus) -> list[Path]:
-    files = [t.file("keys.parquet") for t in earlier]
-    for path in cfg.dedupe.against:
-        files += sorted((Path(path) / "index").glob("part-*.parquet"))
-    return files
+    kept = [p for path in cfg.dedupe.against for p in sorted((Path(path) / "index").glob("part-*.parquet"))]
+    return [*(t.file("keys.parquet") for t in earlier), *kept]
 
 
 def _write_index(keys: Keys, gone: dict[int, dedupe.Removal], n: int, out: Path) -> None:

@@ -65,12 +65,12 @@ def plan(work: Path, shards: int, keys: Keys, gone: dict[int, Removal]) -> dict[
     stays[: keys.earlier] = False
     rows = np.flatnonzero(stays)
     documents = np.full(len(keys), -1, dtype=np.int32)
-    documents[rows], n_documents = _parts(keys.ids.take(pa.array(rows)), keys.column("chars")[rows])
+    documents[rows], n_documents = _parts(keys.ids.take(pa.array(rows)), keys.chars()[rows])
     gone_rows = np.array(sorted(gone), dtype=np.int64)
     files = [work / "shards" / f"{i:05d}.removed.parquet" for i in range(shards)]
     sizes = [pq.read_table(f, columns=["chars"]).column(0).to_numpy() for f in files]
     ids = pa.concat_arrays([keys.ids.take(pa.array(gone_rows)), keys.removed_ids])
-    chars = np.concatenate([keys.column("chars")[gone_rows], *sizes])
+    chars = np.concatenate([keys.chars()[gone_rows], *sizes])
     removed, n_removed = _parts(ids, chars)
     by_row = np.full(len(keys), -1, dtype=np.int32)
     by_row[gone_rows] = removed[: len(gone_rows)]
@@ -189,7 +189,7 @@ def _tally(column: pa.ChunkedArray) -> Counter[str]:
 def concat_bad(work: Path, shards: int, out: Path) -> int:
     """The rows set aside by all shards, in order, as quarantine/part-*.parquet; how many."""
     files = [work / "shards" / f"{i:05d}.bad.parquet" for i in range(shards)]
-    total = sum(pq.read_metadata(f).num_rows for f in files)
+    total = int(sum(pq.read_metadata(f).num_rows for f in files))
     if not total:
         return 0
     part, held = 0, list[pa.Table]()

@@ -40,11 +40,11 @@ def duplicates(cfg: Dedupe, keys: Keys) -> dict[int, Removal]:
     rank = _ranker(cfg, keys)
     keeper = np.arange(len(keys))
     if cfg.urls:
-        urls = keys.column("url")
+        urls = keys.hashes("url")
         have = np.flatnonzero(urls)
         _groups(have, near.stars(urls[have], have), "same_url", keys, rank, keeper, out)
     if cfg.exact:
-        halves = np.stack([keys.column("hi"), keys.column("lo")], axis=1)
+        halves = np.stack([keys.hashes("hi"), keys.hashes("lo")], axis=1)
         first = near.exact_groups(halves)
         rows = np.flatnonzero(first != np.arange(len(first)))
         _groups(rows, np.stack([first[rows], rows], axis=1), "exact_duplicate", keys, rank, keeper, out)
@@ -64,7 +64,7 @@ Rank = Callable[[Iterable[int]], list[int]]
 
 
 def _ranker(cfg: Dedupe, keys: Keys) -> Rank:
-    chars = keys.column("chars") if cfg.keep == "longest" else None
+    chars = keys.chars() if cfg.keep == "longest" else None
 
     def order(rows: Iterable[int]) -> list[int]:
         """Rows in keep order: those of earlier runs first."""

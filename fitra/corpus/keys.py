@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -60,15 +59,19 @@ class Keys:
     def _read(self, name: str) -> pa.Array:
         parts = [pq.read_table(f, columns=[name]).column(0) for f in self.files]
         chunks = [c for p in parts for c in p.chunks]
-        return pa.concat_arrays(chunks) if chunks else pa.array([], pa.large_string())
+        return pa.concat_arrays(chunks) if chunks else pa.array([], pa.large_string() if name == "id" else pa.uint64())
 
     def id(self, row: int) -> str:
         """The id of a row, unique among the new ones."""
         return str(self.ids[row])
 
-    def column(self, name: str) -> npt.NDArray[np.int64]:
-        """chars, hi, lo or url of all rows."""
-        return np.asarray(self._read(name).to_numpy(zero_copy_only=False)) if len(self) else np.empty(0, np.int64)
+    def chars(self) -> near.Ints:
+        """Characters of all rows."""
+        return np.asarray(self._read("chars").to_numpy(zero_copy_only=False), dtype=np.int64)
+
+    def hashes(self, name: str) -> near.Hashes:
+        """hi, lo or url of all rows."""
+        return np.asarray(self._read(name).to_numpy(zero_copy_only=False), dtype=np.uint64)
 
     def band(self, band: int) -> tuple[near.Hashes, near.Ints]:
         """The hashes of one band and the rows that have one (long enough for an n-gram), ascending."""

@@ -115,7 +115,7 @@ def run(task: Task) -> dict[str, Any]:
         counts["removed"] += len(gone)
         counts["kept"] += len(stay)
         kept.add(pa.Table.from_pylist(stay, schema=DOCUMENT_SCHEMA))
-        compared.add(_keys(cfg, stay, folded))
+        compared.add(keys_of(cfg, stay, folded))
     for writer in (kept, removed, bad, compared):
         writer.close()
     notes |= judge.notes(task)
@@ -130,7 +130,7 @@ def sign(task: Task) -> dict[str, Any]:
     for split in task.splits:
         for batch in tables.read_split(split, "text", "id"):
             texts = pa.array([r["text"] for r in batch.rows], pa.large_string())
-            compared.add(_keys(cfg, batch.rows, arabic.fold_array(texts, "search")))
+            compared.add(keys_of(cfg, batch.rows, arabic.fold_array(texts, "search")))
     compared.close()
     write_json(task.file("json"), {"counts": {}, "notes": {}})
     return {}
@@ -148,7 +148,7 @@ def _batches(cfg: Corpus, task: Task) -> Iterator[tuple[str, list[tables.Row], l
                 return
 
 
-def _keys(cfg: Corpus, docs: Iterable[Document], folded: pa.Array) -> pa.Table:
+def keys_of(cfg: Corpus, docs: Iterable[Document], folded: pa.Array) -> pa.Table:
     """What is compared of some documents, whose folded texts are given."""
     docs = list(docs)
     halves = np.empty((len(docs), 2), np.uint64)

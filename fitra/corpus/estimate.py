@@ -1,0 +1,57 @@
+"""What a cleaning would cost, before it is started: a sample is worked on, the rest is multiplied."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from itertools import islice
+from typing import Any
+
+from fitra import engine, tables
+from fitra.corpus import shards
+from fitra.corpus.ingest import documents
+from fitra.corpus.judge import Judge
+from fitra.errors import FitraError
+from fitra.recipe import Corpus, Lines
+
+
+def estimate(cfg: Corpus) -> dict[str, Any]:
+    """Files, megabytes, shards, what is measured on a sample (MB/s of one process), hours and disk for the whole.
+
+    The sample is the first batch of each input. Hours assume cores of this kind; `disk_gb` is the work folder, which
+    goes at the end. Raises FitraError for inputs that cannot be read.
+    """
+    if not cfg.inputs:
+        raise FitraError("the corpus has no inputs.", "Give files on the command line.")
+    total = done = 0
+    files = pieces = 0
+    seconds = 0.0
+    kept = removed = refused = 0
+    with tempfile.TemporaryDirectory() as work:
+        # Repeated lines are known only after all is counted: the sample is worked on without.
+        dedupe = cfg.dedupe.model_copy(update={"lines": Lines()})
+        judge = Judge.of(cfg.model_copy(update={"dedupe": dedupe}), work)
+        for n, source in enumerate(cfg.inputs):
+            found = tables.resolve(source.path)
+            splits = tables.splits(found, cfg.shard_mb << 20)
+            files, pieces, total = files + len(found), pieces + len(splits), total + sum(s.size for s in splits)
+            for batch in islice((b for s in splits for b in tables.read_split(s, source.text, source.id or "id")), 1):
+                started = time.perf_counter()
+                docs = documents(source, splits[0].path, batch.rows, cfg.max_chars)
+                done += sum(len(d["text"].encode()) for d in docs)
+                stay, folded, gone = judge(docs, shards.Task(n, work, "", n, tuple(splits[:1])))
+                shards.keys_of(cfg, stay, folded)
+                seconds += time.perf_counter() - started
+                kept, removed, refused = kept + len(stay), removed + len(gone), refused + len(batch.bad)
+    rate = done / seconds if seconds else 0.0
+    n_workers = engine.workers(cfg.engine)
+    return {
+        "files": files,
+        "megabytes": round(total / 1e6, 1),
+        "shards": pieces,
+        "workers": n_workers,
+        "sample": {"kept": kept, "removed": removed, "quarantined": refused, "megabytes": round(done / 1e6, 2)},
+        "mb_per_second_per_worker": round(rate / 1e6, 2),
+        "hours": round(total / rate / n_workers / 3600, 3) if rate else None,
+        "disk_gb": round(3 * total / 1e9, 2),
+    }
