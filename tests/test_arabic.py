@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 
 import pyarrow as pa
@@ -84,10 +85,41 @@ def test_canonically_equal_texts_fold_equal() -> None:
 
 
 def test_slices_chunks_and_large_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arabic, "_CHUNK_BYTES", 40)
+    monkeypatch.setattr("fitra.arabic.array.CHUNK_BYTES", 40)
     texts = ["أهلًا وسهلًا " * n + "é😀" for n in range(12)] + [None, "", "…"]
     array = pa.chunked_array([pa.array(texts).slice(3), pa.array(texts)])
     assert arabic.fold_array(array).to_pylist() == [t and arabic.fold(t) for t in texts[3:] + texts]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_character_of_the_basic_plane(level: arabic.Level) -> None:
+    """Each among Arabic words; the whole needs many more codes than a page has."""
+    texts = [
+        "".join(f"كِتّاب {chr(c)}{chr(c + 1)} ، " for c in range(start, start + 128, 2) if not 0xD800 <= c < 0xE000)
+        for start in [*range(0, 0x10000, 128), *range(0x1F300, 0x1FB00, 128), 0x1F100, 0xE0100]
+    ]
+    assert arabic.fold_array(pa.array(texts), level).to_pylist() == [arabic.fold(t, level) for t in texts]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_runs_of_spaces_breaks_and_vanishing_marks(level: arabic.Level) -> None:
+    pieces = ["  ", "\n", "\r\n", "\u064b", "، ", "«", "”", ".", "ﷺ", "\u200f", "\u00a0", "\u2028", "ب", ""]
+    texts = ["".join(p) for p in itertools.product(pieces, repeat=3)] + [" \n" * 40 + "ب" + " " * 40 + "." * 9]
+    assert arabic.fold_array(pa.array(texts), level).to_pylist() == [arabic.fold(t, level) for t in texts]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"a\xff", b"\xd8", b"\xd8 a", b"\x80", b"\xe2\x80", b"\xe2\x80a", b"\xed\xa0\x80", b"\xc0\x80", b"\xe0\x80\x80",
+            b"\xd8\xa8\x80", b"\xf0\x9f\x98", b"\xf4\x90\x80\x80", b"\xf0\x80\x80\x80", b"\xf8\x88\x80\x80\x80"]
+)  # fmt: skip
+def test_bytes_that_are_no_text_raise(raw: bytes) -> None:
+    """Arrow does not check what it reads from a file."""
+    good = "ب".encode()
+    for rows in ([raw], [good, raw], [raw + good, good]):
+        array = pa.array(rows, pa.binary())
+        broken = pa.StringArray.from_buffers(len(rows), array.buffers()[1], array.buffers()[2])
+        with pytest.raises(UnicodeDecodeError):
+            arabic.fold_array(broken)
 
 
 def test_words_keep_their_marks() -> None:
