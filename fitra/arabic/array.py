@@ -5,8 +5,8 @@ are joined with the byte 0xFF, which no text holds. A one- or two-byte character
 byte before it, so one lookup of 65,536 entries turns every byte into a one-byte code of our own: an output character,
 a space, 'vanishes' (also every first byte) or 'not in the page'. Longer characters and those not in the page are few;
 their code points are worked out one by one and what they fold to gets the codes that are free. Then codes are deleted,
-spaces collapsed and the codes read back as text at the speed of `bytes`. Rows with a character that got no code
-(more than some hundred different rare ones) or that are no valid UTF-8 go through `fold`.
+spaces collapsed and the codes read back as text at the speed of `bytes`. What got no code (more than a hundred
+different rare ones) is put in one by one at the end. Only rows that are no valid UTF-8 and the like go through `fold`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Bytes = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.uint32]
 Ints = npt.NDArray[np.int64]
 
-CHUNK_BYTES = 2 << 20
-# Codes with a meaning; all others are characters of the page. _OTHER: only `fold` knows; _FULL: no code was free.
-_GONE, _END, _OTHER, _FULL, _SPACE, _BREAK = range(6)
-_GROUPS = 8
+CHUNK_BYTES = 1 << 20
+# Codes with a meaning; all others are characters of the page. _OTHER: only `fold` knows; _LEFT: no code was free.
+_GONE, _END, _OTHER, _SPACE, _BREAK, _LEFT = range(6)
 _END_BYTE = b"\xff"
+_SHADDA = "\u0651"  # the vowels, U+064B to U+0650, come before it
 
 
 def fold_array(texts: pa.Array | pa.ChunkedArray, level: Level = "compare") -> pa.Array:
     """`fold` for every string of an array; the type (string or large_string) and the nulls stay.
 
-    Works in chunks of about 2 MB, so memory beyond the result is some 40 MB (more when one text is larger). Raises
+    Works in chunks of about 1 MB, so memory beyond the result is some 20 MB (more when one text is larger). Raises
     UnicodeDecodeError for a text that is no valid UTF-8.
     """
     kind = texts.type
@@ -81,7 +81,7 @@ def _page(level: Level) -> _Page:
     # What is frequent in Arabic text; all else, of the whole of Unicode, shares the free codes chunk by chunk.
     usual = [*range(0x80), *range(0x60C, 0x610), *range(0x61B, 0x670), *(ord(c) for c in "پچژڤگڭ")]
     found = {c for code in usual for c in folds[code]} - {" ", "\n"}
-    chars = "\ufffd\0\ufffd\ufffd \n" + "".join(sorted(found))
+    chars = "\ufffd\0\ufffd \n\x01" + "".join(sorted(found))
     codes = {c: i for i, c in enumerate(chars) if i >= _SPACE}
     pairs = np.full((256, 256), _OTHER, dtype=np.uint8)
     first = np.zeros(256, dtype=bool)  # bytes that may be before the start of a character
@@ -101,7 +101,7 @@ def _page(level: Level) -> _Page:
     return _Page(chars, codes, pa.array(pairs.ravel()))
 
 
-def _fold_chunk(texts: pa.LargeStringArray, level: Level, retry: bool = True) -> pa.LargeStringArray:
+def _fold_chunk(texts: pa.LargeStringArray, level: Level) -> pa.LargeStringArray:
     page = _page(level)
     joined = pc.binary_join_element_wise(
         texts.cast(pa.large_binary()),
@@ -118,49 +118,38 @@ def _fold_chunk(texts: pa.LargeStringArray, level: Level, retry: bool = True) ->
     pairs[1:] |= data[:-1].astype(np.uint16) << 8
     codes: Bytes = np.array(pc.take(page.pairs, pa.array(pairs), boundscheck=False))
     codes[0] = _END
-    chars, several = _rare(data, codes, page, level)
-    hard, full = _rows_of(codes, _OTHER), _rows_of(codes, _FULL)
+    chars, several, left = _rare(data, codes, page, level)
     kept = codes.tobytes().translate(None, bytes([_GONE]))
     for code, parts in several.items():
         kept = kept.replace(bytes([code]), parts)
     kept = _tidy(kept, level)
     if level == "display":
         kept = _reorder(kept, page)
-    folded = _strings(_compose(kept, codecs.charmap_decode(kept, "strict", chars)[0], chars), texts)
-    if retry and len(full):
-        # Fewer texts at a time have fewer different characters.
-        rows = np.setdiff1d(full, hard)
-        size = len(texts) // _GROUPS + 1
-        for group in (rows[i : i + size] for i in range(0, len(rows), size)):
-            folded = _put(folded, group, _fold_chunk(texts.take(pa.array(group)), level, retry=False))
-    else:
-        hard = np.union1d(hard, full)
+    text = codecs.charmap_decode(kept, "strict", chars)[0]
+    if left:
+        pieces = [""] * (2 * len(left) + 1)
+        pieces[::2], pieces[1::2] = text.split(chars[_LEFT]), left
+        text = "".join(pieces)
+    folded = _strings(_compose(kept, text, chars, left), texts)
+    hard = np.flatnonzero(codes == _OTHER)
     if len(hard):
-        again = [None if t is None else fold(t, level) for t in texts.take(pa.array(hard)).to_pylist()]
-        folded = _put(folded, hard, pa.array(again, pa.large_string()))
+        rows = np.unique(np.searchsorted(ends, hard) - 1)
+        mask = np.zeros(len(texts), dtype=bool)
+        mask[rows] = True
+        again = [None if t is None else fold(t, level) for t in texts.take(pa.array(rows)).to_pylist()]
+        folded = pc.replace_with_mask(folded, pa.array(mask), pa.array(again, pa.large_string()))
     return folded
-
-
-def _rows_of(codes: Bytes, code: int) -> Ints:
-    """The texts in which a code occurs."""
-    at = np.flatnonzero(codes == code)
-    return np.unique(np.searchsorted(np.flatnonzero(codes == _END), at) - 1) if len(at) else at
-
-
-def _put(into: pa.LargeStringArray, rows: Ints, values: pa.LargeStringArray) -> pa.LargeStringArray:
-    mask = np.zeros(len(into), dtype=bool)
-    mask[rows] = True
-    return pc.replace_with_mask(into, pa.array(mask), values)
 
 
 def _size(joined: pa.LargeBinaryArray) -> int:
     return int(np.frombuffer(joined.buffers()[1], dtype=np.int64)[len(joined)])
 
 
-def _rare(data: Bytes, codes: Bytes, page: _Page, level: Level) -> tuple[str, dict[int, bytes]]:
+def _rare(data: Bytes, codes: Bytes, page: _Page, level: Level) -> tuple[str, dict[int, bytes], list[str]]:
     """Give codes to the characters that the lookup could not know: three and four bytes, or not in the page.
 
-    Fills in `codes` and returns the character of each code, and the codes of each that stands for several characters.
+    Fills in `codes` and returns the character of each code, the codes of each that stands for several characters, and
+    what those without a code become, in the order of the text.
     """
     last = len(data) - 1
     lead = np.flatnonzero((data >= 0xE0) & (data < 0xF5))
@@ -185,11 +174,13 @@ def _rare(data: Bytes, codes: Bytes, page: _Page, level: Level) -> tuple[str, di
             codes[stops[-1] - 1] = _GONE
     at = np.concatenate(stops)
     if not len(at):
-        return page.chars, {}
+        return page.chars, {}, []
     found, which, counts = np.unique(np.concatenate(points), return_inverse=True, return_counts=True)
     given, chars, several = _assign(found, np.argsort(-counts, kind="stable"), page, level)
     codes[at] = given[which]
-    return chars, several
+    late = np.flatnonzero(given[which] == _LEFT)
+    late = which[late[np.argsort(at[late])]]
+    return chars, several, [FOLDS[level][c] for c in found[late].tolist()]
 
 
 def _assign(found: Codes, order: Ints, page: _Page, level: Level) -> tuple[Bytes, str, dict[int, bytes]]:
@@ -210,7 +201,7 @@ def _assign(found: Codes, order: Ints, page: _Page, level: Level) -> tuple[Bytes
             continue
         new = [c for c in dict.fromkeys(out) if c not in codes]
         if len(chars) + len(new) + (len(out) > 1) > 256:
-            given[i] = _FULL
+            given[i] = _LEFT if len(out) == 1 else _OTHER
             continue
         for c in new:
             codes[c] = len(chars)
@@ -253,29 +244,34 @@ def _tidy(kept: bytes, level: Level) -> bytes:
 
 def _reorder(kept: bytes, page: _Page) -> bytes:
     """Shadda after the vowel, as NFC has it and no keyboard types it."""
-    shadda = bytes([page.codes["\u0651"]])
-    if shadda in kept:
-        for vowel in (bytes([page.codes[chr(c)]]) for c in range(0x64B, 0x651)):
-            kept = kept.replace(shadda + vowel, vowel + shadda)
-    return kept
-
-
-def _compose(kept: bytes, text: str, chars: str) -> str:
-    """NFC of the words that may need it; `text` has one character per code of `kept`."""
-    compose = np.zeros(256, dtype=bool)
-    order = np.zeros(256, dtype=np.uint8)
-    for i, ch in enumerate(chars):
-        order[i] = unicodedata.combining(ch)
-        compose[i] = _may_compose(ch)
-    if not compose.any() and not order.any():
-        return text
     codes = np.frombuffer(kept, dtype=np.uint8)
-    needs, rank = compose[codes], order[codes]
-    needs[1:] |= (rank[1:] > 0) & (rank[1:] < rank[:-1])
+    shadda = codes[:-1] == page.codes[_SHADDA]
+    if not shadda.any():
+        return kept
+    vowel = (codes[1:] >= page.codes["\u064b"]) & (codes[1:] < page.codes[_SHADDA])
+    at = np.flatnonzero(shadda & vowel)
+    codes = codes.copy()
+    codes[at], codes[at + 1] = codes[at + 1], codes[at]
+    return codes.tobytes()
+
+
+def _compose(kept: bytes, text: str, chars: str, left: list[str]) -> str:
+    """NFC of the words that may need it; `text` has one character per code of `kept`."""
+    compose = bytes(_may_compose(ch) for ch in chars).ljust(256, b"\0")
+    order = bytes(unicodedata.combining(ch) if _is_tashkeel(ch) else 0 for ch in chars).ljust(256, b"\0")
+    codes = np.frombuffer(kept, dtype=np.uint8)
+    needs = np.zeros(len(codes), dtype=bool)
+    if any(compose):
+        needs = np.frombuffer(kept.translate(compose), dtype=bool).copy()
+    if left:
+        needs[codes == _LEFT] = [_may_compose(ch) for ch in left]
+    if any(order):
+        rank = np.frombuffer(kept.translate(order), dtype=np.uint8)
+        needs[1:] |= (rank[1:] > 0) & (rank[1:] < rank[:-1])
     at = np.flatnonzero(needs)
     if not len(at):
         return text
-    stops = np.flatnonzero(codes <= _BREAK)
+    stops = np.flatnonzero((codes == _END) | (codes == _SPACE) | (codes == _BREAK))
     words = np.unique(np.searchsorted(stops, at))
     pieces, done = [], 0
     for start, stop in zip((stops[words - 1] + 1).tolist(), stops[words].tolist(), strict=True):
@@ -284,10 +280,14 @@ def _compose(kept: bytes, text: str, chars: str) -> str:
     return "".join(pieces) + text[done:]
 
 
+def _is_tashkeel(ch: str) -> bool:
+    return "\u064b" <= ch <= "\u0652" or ch == "\u0670"
+
+
 @functools.cache
 def _may_compose(ch: str) -> bool:
     """Whether a character may compose with one before it or is not as NFC has it; tashkeel only has an order."""
-    if "\u064b" <= ch <= "\u0652" or ch == "\u0670":
+    if _is_tashkeel(ch):
         return False
     if unicodedata.category(ch) in ("Mn", "Mc") or unicodedata.combining(ch) or "\u1100" <= ch < "\u1200":
         return True
