@@ -13,11 +13,11 @@ from pathlib import Path
 
 import engine_tasks
 import pytest
-from test_corpus import jsonl, prose
+from test_corpus import config, jsonl, prose
 
 from fitra import corpus, engine
 from fitra.errors import FitraError
-from fitra.recipe import Corpus, Engine, Source
+from fitra.recipe import Corpus, Engine
 
 TWO = Engine(workers=2)
 
@@ -103,7 +103,7 @@ def _inputs(folder: Path) -> Corpus:
     for k in range(12):
         rows = [{"id": f"{k}-{i}", "text": prose((k * 300 + i) % 700, 400)} for i in range(300)]
         files.append(jsonl(folder / f"{k}.jsonl", rows))
-    return Corpus(inputs=[Source(path=str(f)) for f in files], shard_mb=1)
+    return config(*files, shard_mb=1)
 
 
 @pytest.mark.slow

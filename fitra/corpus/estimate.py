@@ -39,7 +39,7 @@ def estimate(cfg: Corpus) -> dict[str, Any]:
                 started = time.perf_counter()
                 docs = documents(source, splits[0].path, batch.rows, cfg.max_chars)
                 done += sum(len(d["text"].encode()) for d in docs)
-                stay, folded, gone = judge(docs, shards.Task(n, work, "", n, tuple(splits[:1])))
+                stay, folded, gone = judge(docs, n)
                 shards.keys_of(cfg, stay, folded)
                 seconds += time.perf_counter() - started
                 kept, removed, refused = kept + len(stay), removed + len(gone), refused + len(batch.bad)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from fitra import arabic
-from fitra.corpus import measure
+from fitra.corpus import filters
 from fitra.corpus.ingest import Document, labels_json
+from fitra.corpus.lines import Cutter
 from fitra.recipe import Corpus
-from fitra.signals import language, personal
+from fitra.signals import dialect, language, personal, quality, toxicity
+from fitra.signals.view import View, view
+
+# Regions of dialects that have a language code of their own in the corpora people join this one with.
+REGION_CODES = {"egypt": "arz", "levant": "apc"}
+_SHOWN = ("mean_word_length", "vocalised_share", "line_end_share", "stop_word_share", "unique_word_share")
 
 
 def fate(doc: Document, stage: str, reason: str, figure: float) -> Document:
@@ -21,11 +29,19 @@ def fate(doc: Document, stage: str, reason: str, figure: float) -> Document:
     return {**row, **{k: doc[k] for k in ("id", "source", "text")}}
 
 
+def _rounded(values: npt.NDArray[np.floating[Any]]) -> list[float]:
+    """As labels show them: three digits, from double precision, so that 0.7 is written 0.7."""
+    return np.round(values.astype(np.float64), 3).tolist()
+
+
 class Judge:
-    """Callable on a batch; holds what is loaded once."""
+    """Callable on the documents of a shard, batch by batch; what is loaded is loaded once in a process."""
 
     def __init__(self, cfg: Corpus, work: str) -> None:
-        self.cfg = cfg
+        self.cfg, self.work = cfg, work
+        self.wanted = set(cfg.labels)
+        self.score = toxicity.scorer(cfg.toxicity.scorer) if "toxicity" in self.wanted else None
+        self.cutters: dict[int, Cutter] = {}
 
     @staticmethod
     @lru_cache(maxsize=2)
@@ -37,34 +53,130 @@ class Judge:
         """The judge for a config; made once in a process."""
         return Judge._made(cfg.model_dump_json(), work)
 
-    def notes(self, task: Any) -> dict[str, Any]:
-        """What a shard reports beyond counts."""
-        return {}
-
-    def __call__(self, docs: list[Document], task: Any) -> tuple[list[Document], pa.Array, list[Document]]:
+    def __call__(self, docs: list[Document], shard: int) -> tuple[list[Document], pa.Array, list[Document]]:
         """(documents that stay, their folded texts, rows of removals); labels become JSON."""
-        cfg = self.cfg
         drops: dict[int, tuple[str, str, float]] = {}
-        for i, doc in enumerate(docs):
-            if cfg.personal_data != "keep":
-                masked = personal.mask(doc["text"])
-                if masked != doc["text"]:
-                    spans = personal.find(doc["text"])
-                    # Removed rows are masked as well: nobody who reads why should meet a telephone number.
-                    doc["text"] = masked
-                    doc["labels"]["personal"] = dict(sorted(Counter(s.kind for s in spans).items()))
-                    if cfg.personal_data == "drop":
-                        drops[i] = ("personal", "personal_data", float(len(spans)))
+        if self.cfg.dedupe.lines.min_documents:
+            self._cut_lines(docs, shard, drops)
+        self._personal(docs, drops)
         texts = pa.array([d["text"] for d in docs], pa.large_string())
-        got = measure.figures(texts)
-        detections = language.detect_all([d["text"] for d in docs])
-        for i, (doc, (detected, confidence)) in enumerate(zip(docs, detections, strict=True)):
-            doc["lang"] = doc["lang"] or detected
-            doc["labels"] |= {"lang_detected": detected, "lang_confidence": confidence, "words": int(got.words[i])}
-            failed = measure.verdict(cfg, doc["text"], doc["lang"], confidence, got, i)
-            if failed and i not in drops:
-                drops[i] = ("filter", *failed)
+        if self.wanted:
+            seen = view(texts)
+            folded = seen.folded
+            self._label(docs, seen, drops)
+        else:
+            folded = arabic.fold_array(texts, "search")
+        for doc in docs:
             doc["labels"] = labels_json(doc["labels"])
         stay = [i for i in range(len(docs)) if i not in drops]
-        folded = arabic.fold_array(texts.take(pa.array(stay, pa.int64())), "search")
-        return [docs[i] for i in stay], folded, [fate(docs[i], *drops[i]) for i in sorted(drops)]
+        kept = folded.take(pa.array(stay, pa.int64())) if drops else folded
+        return [docs[i] for i in stay], kept, [fate(docs[i], *drops[i]) for i in sorted(drops)]
+
+    def _cut_lines(self, docs: list[Document], shard: int, drops: dict[int, tuple[str, str, float]]) -> None:
+        cfg = self.cfg.dedupe.lines
+        if shard not in self.cutters:
+            self.cutters = {shard: Cutter(cfg, self.work, shard)}
+        texts = [d["text"] for d in docs]
+        from fitra.signals import register
+
+        registers, _ = register.label(view(texts))
+        cut = self.cutters[shard](texts, [r in cfg.registers for r in registers])
+        for i, (doc, (text, n)) in enumerate(zip(docs, cut, strict=True)):
+            if n:
+                doc["labels"]["lines_cut"] = n
+                if text.strip():
+                    doc["text"] = text
+                else:  # nothing of its own: shown whole, so that one sees what went
+                    drops[i] = ("lines", "repeated_lines_only", float(n))
+
+    def _personal(self, docs: list[Document], drops: dict[int, tuple[str, str, float]]) -> None:
+        mode = self.cfg.personal_data
+        if mode == "keep":
+            return
+        # What is removed is masked as well: nobody who reads why should meet a telephone number.
+        how = "mask" if mode == "drop" else mode
+        texts, counts = personal.mask_all([d["text"] for d in docs], how, self.cfg.personal_kinds)
+        for i, (doc, text, found) in enumerate(zip(docs, texts, counts, strict=True)):
+            if found:
+                doc["text"] = text
+                doc["labels"]["personal"] = dict(sorted(found.items()))
+                if mode == "drop" and i not in drops:
+                    drops[i] = ("personal", "personal_data", float(sum(found.values())))
+
+    def _label(self, docs: list[Document], seen: View, drops: dict[int, tuple[str, str, float]]) -> None:
+        n = len(docs)
+        varieties: Sequence[str | None] = [None] * n
+        registers: Sequence[str | None] = [None] * n
+        languages, confidences = language.detect_view(seen)
+        labels: list[dict[str, Any]] = [d["labels"] for d in docs]
+        sure = _rounded(confidences)
+        for held, code, p, words in zip(labels, languages, sure, seen.n_words.tolist(), strict=True):
+            held |= {"lang_detected": code, "lang_confidence": p, "words": words}
+        codes = list(languages)
+        if "variety" in self.wanted:
+            varieties, regions, p = dialect.label(seen)
+            found = zip(labels, languages, varieties, regions, _rounded(p), strict=True)
+            for i, (held, code, variety, region, confidence) in enumerate(found):
+                if code == "ar":
+                    held |= {"variety": variety, "variety_confidence": confidence}
+                    if region:
+                        held["region"] = region
+                        codes[i] = REGION_CODES.get(region, "ar") if variety == "dialect" else "ar"
+        if "register" in self.wanted:
+            from fitra.signals import register
+
+            registers, p = register.label(seen)
+            for held, name, confidence in zip(labels, registers, _rounded(p), strict=True):
+                held |= {"register": name, "register_confidence": confidence}
+        for doc, code in zip(docs, codes, strict=True):
+            doc["lang"] = doc["lang"] or code
+        if "quality" in self.wanted:
+            figures = quality.figures(seen, self.cfg.filters.stop_words)
+            shown = np.round(np.stack([figures[k] for k in _SHOWN], axis=1), 3).tolist()
+            for held, row in zip(labels, shown, strict=True):
+                held["quality"] = dict(zip(_SHOWN, row, strict=True))
+            given = [d["lang"] for d in docs]
+            verdicts = filters.judge(self.cfg.filters, figures, given, confidences, registers, varieties, self.cfg)
+            for i, failed in enumerate(verdicts):
+                if failed and i not in drops:
+                    drops[i] = ("filter", *failed)
+        if self.score:
+            self._toxicity(labels, seen, drops)
+
+    def _toxicity(self, labels: list[dict[str, Any]], seen: View, drops: dict[int, tuple[str, str, float]]) -> None:
+        assert self.score is not None
+        found = self.score(seen)
+        names = sorted(found)
+        table = np.round(np.stack([found[k] for k in names], axis=1).astype(np.float64), 3)
+        for held, row in zip(labels, table.tolist(), strict=True):
+            held["toxicity"] = dict(zip(names, row, strict=True))
+        for name, most in sorted(self.cfg.toxicity.drop_over.items()):
+            for i in np.flatnonzero(table[:, names.index(name)] > most).tolist():
+                drops.setdefault(i, ("toxicity", f"toxic_{name}", float(table[i, names.index(name)])))
+
+
+class Description(NamedTuple):
+    """What the filters look at in one text."""
+
+    figures: dict[str, float]
+    lang: str
+    confidence: float
+    register: str | None
+    variety: str | None
+
+
+def describe(cfg: Corpus, text: str) -> Description:
+    """Measure one text again, as it was measured in its batch."""
+    from fitra.signals import register
+
+    seen = view([text])
+    languages, confidences = language.detect_view(seen)
+    figures = {k: float(v[0]) for k, v in quality.figures(seen, cfg.filters.stop_words).items()}
+    variety, code = None, languages[0]
+    if "variety" in cfg.labels:
+        varieties, regions, _ = dialect.label(seen)
+        variety = varieties[0]
+        if code == "ar" and variety == "dialect":
+            code = REGION_CODES.get(regions[0] or "", "ar")
+    name = register.label(seen)[0][0] if "register" in cfg.labels else None
+    return Description(figures, code, float(confidences[0]), name, variety)

@@ -95,7 +95,6 @@ def run(task: Task) -> dict[str, Any]:
     cfg = Corpus.model_validate_json(task.config)
     judge = Judge.of(cfg, task.work)
     counts: Counter[str] = Counter()
-    notes: dict[str, Any] = {}
     kept = _Writer(task.file("kept.parquet"), DOCUMENT_SCHEMA)
     removed = _Writer(task.file("removed.parquet"), _REMOVED_HERE)
     bad = _Writer(task.file("bad.parquet"), BAD_SCHEMA)
@@ -109,7 +108,7 @@ def run(task: Task) -> dict[str, Any]:
         counts["quarantined"] += len(refused)
         if not docs:
             continue
-        stay, folded, gone = judge(docs, task)
+        stay, folded, gone = judge(docs, task.number)
         table = pa.Table.from_pylist(gone, schema=REMOVED_SCHEMA)
         removed.add(table.append_column("chars", pa.array([len(d["text"]) for d in gone], pa.int64())))
         counts["removed"] += len(gone)
@@ -118,9 +117,8 @@ def run(task: Task) -> dict[str, Any]:
         compared.add(keys_of(cfg, stay, folded))
     for writer in (kept, removed, bad, compared):
         writer.close()
-    notes |= judge.notes(task)
-    write_json(task.file("json"), {"counts": dict(counts), "notes": notes})
-    return {"counts": dict(counts), "notes": notes}
+    write_json(task.file("json"), {"counts": dict(counts)})
+    return {"counts": dict(counts)}
 
 
 def sign(task: Task) -> dict[str, Any]:
@@ -132,7 +130,7 @@ def sign(task: Task) -> dict[str, Any]:
             texts = pa.array([r["text"] for r in batch.rows], pa.large_string())
             compared.add(keys_of(cfg, batch.rows, arabic.fold_array(texts, "search")))
     compared.close()
-    write_json(task.file("json"), {"counts": {}, "notes": {}})
+    write_json(task.file("json"), {"counts": {}})
     return {}
 
 

@@ -21,14 +21,15 @@ from fitra.artifacts import as_written
 from fitra.errors import FitraError
 from fitra.recipe.align import Align, Endpoint
 from fitra.recipe.base import Config
-from fitra.recipe.corpus import Corpus, Dedupe, Lines, Source
+from fitra.recipe.corpus import Corpus, Dedupe, Lines, Source, Toxicity
 from fitra.recipe.engine import Engine
 from fitra.recipe.evaluate import Evaluate, World
+from fitra.recipe.filters import Filters
 from fitra.recipe.train import Base, Mixture, Prefer, Pretrain, Scratch, Sft, Train, Vocab
 
 __all__ = [
-    "Align", "Base", "Config", "Corpus", "Dedupe", "Endpoint", "Engine", "Evaluate", "Lines", "Mixture", "Prefer",
-    "Pretrain", "Recipe", "Scratch", "Sft", "Source", "Train", "Vocab", "World", "load",
+    "Align", "Base", "Config", "Corpus", "Dedupe", "Endpoint", "Engine", "Evaluate", "Filters", "Lines", "Mixture",
+    "Prefer", "Pretrain", "Recipe", "Scratch", "Sft", "Source", "Toxicity", "Train", "Vocab", "World", "load",
 ]  # fmt: skip
 
 ARMS = ("original", "aligned")

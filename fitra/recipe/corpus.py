@@ -8,6 +8,7 @@ from pydantic import Field
 
 from fitra.recipe.base import Config
 from fitra.recipe.engine import Engine
+from fitra.recipe.filters import Filters
 
 LABELS = ("language", "variety", "register", "quality", "toxicity")
 
@@ -51,6 +52,13 @@ class Dedupe(Config):
     index: bool = Field(False, description="keep the hashes, so that a later run can name this one in `against`")
 
 
+class Toxicity(Config):
+    """How texts are scored, and which are removed. Native alignment rewrites what is toxic: by default none is."""
+
+    scorer: str = Field("embedded", description="or hf:MODEL_FOLDER, or endpoint:URL; see docs/toxicity.md")
+    drop_over: dict[str, float] = Field({}, description="heading: probability; a document over it is removed")
+
+
 class Corpus(Config):
     """Cleaning: filters, personal data, duplicates. Figures are per document."""
 
@@ -61,8 +69,11 @@ class Corpus(Config):
     min_language_share: float = Field(0.5, ge=0, le=1, description="share of letters in the language's script")
     max_symbol_share: float = Field(0.4, ge=0, le=1)
     max_repeated_line_share: float = Field(0.5, ge=0, le=1)
-    personal_data: Literal["keep", "mask", "drop"] = "mask"
-    labels: list[Literal["language", "variety", "register", "quality", "toxicity"]] = list(LABELS)  # type: ignore[arg-type]
+    filters: Filters = Filters()
+    toxicity: Toxicity = Toxicity()
+    personal_data: Literal["keep", "mask", "standin", "drop"] = "mask"
+    personal_kinds: list[str] | None = Field(None, description="email, phone ...; without it all kinds")
+    labels: list[Literal["language", "variety", "register", "quality", "toxicity"]] = ["language", "variety", "quality"]
     dedupe: Dedupe = Dedupe()
     engine: Engine = Engine()
     shard_mb: int = Field(32, ge=1, le=1024, description="inputs are worked on in pieces of about this size")
