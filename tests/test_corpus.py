@@ -84,7 +84,7 @@ def test_each_filter_says_what_it_measured(tmp_path: Path) -> None:
     docs = {
         "short": "كلمتان فقط",
         "farsi": "این کتاب برای من است و می خواهم آن را بخوانم که خیلی خوب است",
-        "symbols": "كلمة أخرى " + "★☆ ◆◇ " * 30,
+        "symbols": "كلمة أخرى بعد كلمة ثم كلمة بعد كلمة أخرى " + "★☆ ◆◇ " * 30,
         "lines": "\n".join(["هذا سطر طويل يعاد مرة بعد مرة"] * 9),
         "good": prose(5),
     }
@@ -227,7 +227,7 @@ def test_personal_data_is_masked_everywhere_or_dropped(tmp_path: Path) -> None:
 
 
 def test_two_runs_are_equal_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fitra.tables.reader.BATCH_BYTES", 20_000)  # many batches
+    monkeypatch.setattr("fitra.tables.batch.BATCH_BYTES", 20_000)  # many batches
     monkeypatch.setattr("fitra.corpus.deal.PART_ROWS", 50)  # many parts
     docs: list[Any] = [{"id": f"d{i}", "text": prose(i % 150, 8 + i % 40)} for i in range(400)] + [
         {"id": "n", "text": ""}

@@ -23,6 +23,7 @@ from fitra.recipe import Corpus, Source
 
 VERSION = 2
 STAGE = "corpus"
+MANY_PARTS = 3
 SMALL_BYTES = 4 << 20  # of input: less is done in this process
 
 
@@ -78,7 +79,9 @@ def _clean(cfg: Corpus, sources: list[tuple[Source, list[Any]]], st: Stage) -> d
     )
     gone = dedupe.duplicates(cfg.dedupe, keys)
     parts = deal.plan(work, len(tasks), keys, gone)
-    say(deal.deal, [deal.Deal(i, str(work)) for i in range(len(tasks))], "Dealing documents to parts")
+    # A part is put together from all shards: with many parts each shard would be read again and again.
+    if max(parts.values()) > MANY_PARTS:
+        say(deal.deal, [deal.Deal(i, str(work)) for i in range(len(tasks))], "Dealing documents to parts")
     merges = [deal.Merge(i, name, str(work), str(out)) for name, n in parts.items() for i in range(n)]
     languages: Counter[str] = Counter()
     classes: set[str] = set()

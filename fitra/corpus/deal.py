@@ -23,7 +23,7 @@ from fitra.corpus.keys import Keys
 from fitra.corpus.shards import REMOVED_SCHEMA
 from fitra.tables.near import Ints
 
-PART_CHARS = 48 << 20
+PART_CHARS = 24 << 20
 PART_ROWS = 50_000
 
 SCHEMAS = {"documents": DOCUMENT_SCHEMA, "removed": REMOVED_SCHEMA}
@@ -119,7 +119,7 @@ def deal(task: Deal) -> int:
         return 0
     writers: dict[tuple[str, int], pq.ParquetWriter] = {}
 
-    def put(name: str, table: pa.Table, parts: pa.ChunkedArray) -> None:
+    for name, table, parts in _rows(work, task.number):
         numbers = parts.combine_chunks()
         for part in pc.unique(numbers.drop_null()).to_pylist():
             rows = table.filter(pc.fill_null(pc.equal(numbers, part), False))
@@ -128,20 +128,24 @@ def deal(task: Deal) -> int:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 writers[name, part] = pq.ParquetWriter(path, SCHEMAS[name], compression="lz4")
             writers[name, part].write_table(rows.select(SCHEMAS[name].names).cast(SCHEMAS[name]))
-
-    for table, how in _with_plan(work, task.number, "kept"):
-        put("documents", table, how["documents"])
-        fates = table.select(["id", "source", "text"]).append_column("stage", pa.array(["dedupe"] * len(table)))
-        for name in ("reason", "figure", "kept_id", "cluster_id"):
-            fates = fates.append_column(name, how[name])
-        put("removed", fates, how["removed"])
-    for table, how in _with_plan(work, task.number, "removed"):
-        put("removed", table, how["removed"])
     for writer in writers.values():
         writer.close()
     done.parent.mkdir(parents=True, exist_ok=True)
     done.touch()
     return 0
+
+
+def _rows(work: Path, number: int) -> Iterator[tuple[str, pa.Table, pa.ChunkedArray]]:
+    """(table, rows, the part of each or null) for all that a shard has, piece by piece."""
+    for table, how in _with_plan(work, number, "kept"):
+        yield "documents", table, how["documents"]
+        if how["removed"].null_count < len(how):
+            fates = table.select(["id", "source", "text"]).append_column("stage", pa.array(["dedupe"] * len(table)))
+            for name in ("reason", "figure", "kept_id", "cluster_id"):
+                fates = fates.append_column(name, how[name])
+            yield "removed", fates, how["removed"]
+    for table, how in _with_plan(work, number, "removed"):
+        yield "removed", table, how["removed"]
 
 
 def _with_plan(work: Path, number: int, kind: str) -> Iterator[tuple[pa.Table, pa.Table]]:
@@ -160,8 +164,7 @@ def merge(task: Merge) -> dict[str, Any]:
     """Put one part into its place; its figures."""
     final = Path(task.out) / task.table / f"part-{task.number:05d}.parquet"
     if not final.exists():
-        folder = Path(task.work) / "deal" / task.table / f"{task.number:05d}"
-        found = [pq.read_table(p) for p in sorted(folder.glob("*.parquet"))]
+        found = list(_of_part(task))
         table = pa.concat_tables(found) if found else SCHEMAS[task.table].empty_table()
         write_parquet(final, table.sort_by("id").combine_chunks())
     counts: Counter[str] = Counter()
@@ -180,6 +183,20 @@ def merge(task: Merge) -> dict[str, Any]:
         counts["removed"] = table.num_rows
         counts.update({f"removed_{k}": v for k, v in _tally(table["reason"]).items()})
     return {"counts": dict(counts), "languages": dict(languages), "classes": sorted(classes, key=str)}
+
+
+def _of_part(task: Merge) -> Iterator[pa.Table]:
+    """The rows of a part: as dealt, or straight from the shards where so few parts need no dealing."""
+    work = Path(task.work)
+    if (work / "deal").is_dir():
+        for path in sorted((work / "deal" / task.table / f"{task.number:05d}").glob("*.parquet")):
+            yield pq.read_table(path)
+        return
+    for mark in sorted((work / "shards").glob("*.kept.parquet")):
+        for name, table, parts in _rows(work, int(mark.name[:5])):
+            if name == task.table:
+                mine = pc.equal(parts.combine_chunks(), task.number)
+                yield table.filter(pc.fill_null(mine, False)).select(SCHEMAS[name].names).cast(SCHEMAS[name])
 
 
 def _tally(column: pa.ChunkedArray) -> Counter[str]:

@@ -42,7 +42,7 @@ def estimate(cfg: Corpus) -> dict[str, Any]:
                 stay, folded, gone = judge(docs, n)
                 shards.keys_of(cfg, stay, folded)
                 seconds += time.perf_counter() - started
-                kept, removed, refused = kept + len(stay), removed + len(gone), refused + len(batch.bad)
+                kept, removed, refused = kept + stay.num_rows, removed + len(gone), refused + len(batch.bad)
     rate = done / seconds if seconds else 0.0
     n_workers = engine.workers(cfg.engine)
     return {

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fitra import arabic
+from fitra.artifacts import DOCUMENT_SCHEMA
 from fitra.corpus import filters
 from fitra.corpus.ingest import Document, labels_json
 from fitra.corpus.lines import Cutter
@@ -29,9 +30,22 @@ def fate(doc: Document, stage: str, reason: str, figure: float) -> Document:
     return {**row, **{k: doc[k] for k in ("id", "source", "text")}}
 
 
-def _rounded(values: npt.NDArray[np.floating[Any]]) -> list[float]:
-    """As labels show them: three digits, from double precision, so that 0.7 is written 0.7."""
-    return np.round(values.astype(np.float64), 3).tolist()
+def _rounded(values: npt.NDArray[Any]) -> list[float]:
+    """As labels show them."""
+    return [round(v, 3) for v in values.tolist()]
+
+
+def _table(docs: list[Document], texts: pa.Array) -> pa.Table:
+    """Documents as they are stored; the texts are in Arrow already and large, so they are not made again."""
+    columns: dict[str, Any] = {}
+    for field in DOCUMENT_SCHEMA:
+        if field.name == "text":
+            columns["text"] = texts
+        elif field.name == "labels":
+            columns["labels"] = pa.array([labels_json(d["labels"]) for d in docs], pa.string())
+        else:
+            columns[field.name] = pa.array([d[field.name] for d in docs], field.type)
+    return pa.table(columns)
 
 
 class Judge:
@@ -53,8 +67,8 @@ class Judge:
         """The judge for a config; made once in a process."""
         return Judge._made(cfg.model_dump_json(), work)
 
-    def __call__(self, docs: list[Document], shard: int) -> tuple[list[Document], pa.Array, list[Document]]:
-        """(documents that stay, their folded texts, rows of removals); labels become JSON."""
+    def __call__(self, docs: list[Document], shard: int) -> tuple[pa.Table, pa.Array, list[Document]]:
+        """(documents that stay, their folded texts, rows of removals)."""
         drops: dict[int, tuple[str, str, float]] = {}
         if self.cfg.dedupe.lines.min_documents:
             self._cut_lines(docs, shard, drops)
@@ -66,11 +80,12 @@ class Judge:
             self._label(docs, seen, drops)
         else:
             folded = arabic.fold_array(texts, "search")
-        for doc in docs:
-            doc["labels"] = labels_json(doc["labels"])
+        gone = [fate(docs[i], *drops[i]) for i in sorted(drops)]
+        if not drops:
+            return _table(docs, texts), folded, gone
         stay = [i for i in range(len(docs)) if i not in drops]
-        kept = folded.take(pa.array(stay, pa.int64())) if drops else folded
-        return [docs[i] for i in stay], kept, [fate(docs[i], *drops[i]) for i in sorted(drops)]
+        at = pa.array(stay, pa.int64())
+        return _table([docs[i] for i in stay], texts.take(at)), folded.take(at), gone
 
     def _cut_lines(self, docs: list[Document], shard: int, drops: dict[int, tuple[str, str, float]]) -> None:
         cfg = self.cfg.dedupe.lines
@@ -114,8 +129,8 @@ class Judge:
             held |= {"lang_detected": code, "lang_confidence": p, "words": words}
         codes = list(languages)
         if "variety" in self.wanted:
-            varieties, regions, p = dialect.label(seen)
-            found = zip(labels, languages, varieties, regions, _rounded(p), strict=True)
+            varieties, regions, shares = dialect.label(seen)
+            found = zip(labels, languages, varieties, regions, _rounded(shares), strict=True)
             for i, (held, code, variety, region, confidence) in enumerate(found):
                 if code == "ar":
                     held |= {"variety": variety, "variety_confidence": confidence}
@@ -125,8 +140,8 @@ class Judge:
         if "register" in self.wanted:
             from fitra.signals import register
 
-            registers, p = register.label(seen)
-            for held, name, confidence in zip(labels, registers, _rounded(p), strict=True):
+            registers, shares = register.label(seen)
+            for held, name, confidence in zip(labels, registers, _rounded(shares), strict=True):
                 held |= {"register": name, "register_confidence": confidence}
         for doc, code in zip(docs, codes, strict=True):
             doc["lang"] = doc["lang"] or code

@@ -33,7 +33,7 @@ def hashes(texts: pa.Array, cfg: Lines) -> tuple[Hashes, npt.NDArray[np.int64]]:
     split = pc.split_pattern(texts, "\n")
     lines = arabic.fold_array(pc.list_flatten(split), "search")
     words = pc.add(pc.count_substring(lines, " "), 1).to_numpy(zero_copy_only=False)
-    got = [xxhash.xxh3_64_intdigest(line) if line else 0 for line in lines.to_pylist()]
+    got = [xxhash.xxh3_64_intdigest(line.encode()) if line else 0 for line in lines.to_pylist()]
     out = np.where(words >= cfg.min_words, np.array(got, dtype=np.uint64), np.uint64(0))
     counts = pc.list_value_length(split).to_numpy(zero_copy_only=False)
     return out, np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))

@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
 from fitra import arabic, tables
 from fitra.artifacts import DOCUMENT_SCHEMA, atomic_path, write_json
 from fitra.corpus import keys
-from fitra.corpus.ingest import Document, documents
+from fitra.corpus.ingest import documents
 from fitra.corpus.judge import Judge
 from fitra.corpus.urls import url_key
 from fitra.recipe import Corpus
 from fitra.tables import near
+
+_LOW = (1 << 64) - 1
 
 BAD_SCHEMA = pa.schema([("id", pa.string()), ("where", pa.string()), ("reason", pa.string())])
 REMOVED_SCHEMA = pa.schema(
@@ -112,8 +117,8 @@ def run(task: Task) -> dict[str, Any]:
         table = pa.Table.from_pylist(gone, schema=REMOVED_SCHEMA)
         removed.add(table.append_column("chars", pa.array([len(d["text"]) for d in gone], pa.int64())))
         counts["removed"] += len(gone)
-        counts["kept"] += len(stay)
-        kept.add(pa.Table.from_pylist(stay, schema=DOCUMENT_SCHEMA))
+        counts["kept"] += stay.num_rows
+        kept.add(stay)
         compared.add(keys_of(cfg, stay, folded))
     for writer in (kept, removed, bad, compared):
         writer.close()
@@ -127,8 +132,8 @@ def sign(task: Task) -> dict[str, Any]:
     compared = _Writer(task.file("keys.parquet"), keys.schema(cfg.dedupe), "none")
     for split in task.splits:
         for batch in tables.read_split(split, "text", "id"):
-            texts = pa.array([r["text"] for r in batch.rows], pa.large_string())
-            compared.add(keys_of(cfg, batch.rows, arabic.fold_array(texts, "search")))
+            columns = {c: pa.array([r.get(c) for r in batch.rows], pa.large_string()) for c in ("id", "url", "text")}
+            compared.add(keys_of(cfg, pa.table(columns), arabic.fold_array(columns["text"], "search")))
     compared.close()
     write_json(task.file("json"), {"counts": {}})
     return {}
@@ -146,26 +151,27 @@ def _batches(cfg: Corpus, task: Task) -> Iterator[tuple[str, list[tables.Row], l
                 return
 
 
-def keys_of(cfg: Corpus, docs: Iterable[Document], folded: pa.Array) -> pa.Table:
-    """What is compared of some documents, whose folded texts are given."""
-    docs = list(docs)
+def keys_of(cfg: Corpus, docs: pa.Table, folded: pa.Array) -> pa.Table:
+    """What is compared of some documents (columns id, text, url), whose folded texts are given."""
+    texts = docs["text"].combine_chunks()
+    offsets, data = _buffers(folded)
     halves = np.empty((len(docs), 2), np.uint64)
-    for i, (text, doc) in enumerate(zip(folded.to_pylist(), docs, strict=True)):
+    for i, (start, end) in enumerate(pairwise(offsets)):
         # What has no letter or digit folds to nothing and is compared as it is.
-        digest = xxhash.xxh3_128_intdigest((text or "\0" + doc["text"]).encode())
-        halves[i] = digest >> 64, digest & (2**64 - 1)
+        held = data[start:end] if end > start else ("\0" + texts[i].as_py()).encode()
+        digest = xxhash.xxh3_128_intdigest(held)
+        halves[i] = digest >> 64, digest & _LOW
     columns: dict[str, Any] = {
-        "id": pa.array([d["id"] for d in docs], pa.large_string()),
-        "chars": pa.array([len(d["text"]) for d in docs], pa.int64()),
+        "id": docs["id"].cast(pa.large_string()),
+        "chars": pc.utf8_length(texts).cast(pa.int64()),
         "hi": pa.array(halves[:, 0]),
         "lo": pa.array(halves[:, 1]),
-        "url": pa.array([url_key(d.get("url")) for d in docs], pa.uint64()),
+        "url": pa.array([url_key(u) for u in docs["url"].to_pylist()], pa.uint64()),
     }
     dedupe = cfg.dedupe
     if dedupe.near:
         found = near.signatures(folded, hashes=dedupe.bands * dedupe.rows, ngram=dedupe.ngram)
-        spaces = np.asarray(_spaces(folded))
-        short = spaces + 1 < dedupe.ngram
+        short = _words_under(folded, dedupe.ngram)
         hashes = near.band_hashes(found, dedupe.rows)
         for b in range(dedupe.bands):
             columns[f"band{b:02d}"] = pa.array(hashes[:, b], mask=short)
@@ -175,7 +181,18 @@ def keys_of(cfg: Corpus, docs: Iterable[Document], folded: pa.Array) -> pa.Table
     return pa.table(columns)
 
 
-def _spaces(folded: pa.Array) -> Any:
-    import pyarrow.compute as pc
+def _buffers(texts: pa.Array) -> tuple[list[int], memoryview]:
+    """The offsets and the bytes of an array of large strings."""
+    offsets = np.frombuffer(texts.buffers()[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return offsets.tolist(), memoryview(texts.buffers()[2] or b"")
 
-    return pc.count_substring(folded, " ").to_numpy(zero_copy_only=False)
+
+def _words_under(folded: pa.Array, least: int) -> npt.NDArray[np.bool_]:
+    """Which texts have fewer than `least` words. Most show enough of them at once, so the rest is not counted."""
+    start = pc.binary_slice(folded.cast(pa.large_binary()), 0, 64 * least) if len(folded) else folded
+    few = pc.less(pc.count_substring(start, b" "), least - 1).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(few)
+    full = pc.count_substring(folded.take(pa.array(rows)), " ").to_numpy(zero_copy_only=False)
+    out = np.zeros(len(folded), dtype=bool)
+    out[rows] = full < least - 1
+    return out

@@ -78,7 +78,7 @@ def _matches(path: Path, ids: Sequence[str]) -> pa.Table:
 
 def _belongs(table: pa.Table, ids: Sequence[str]) -> pa.Array:
     wanted = pa.array(list(ids), pa.large_string())
-    hit = pa.array([False] * table.num_rows)
+    hit = pa.array([False] * table.num_rows, pa.bool_())
     for name in _BELONGS:
         if name in table.column_names:
             column = table[name].cast(pa.large_string()).combine_chunks()
