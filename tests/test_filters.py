@@ -83,7 +83,7 @@ def slow(text: str) -> dict[str, float]:
         "digit_share": share(sum(category(c) == "Nd" for c in ink), len(ink)),
         "symbol_share": share(sum(category(c)[0] in "PSC" for c in ink), len(ink)),
         "alpha_word_share": share(sum(any(category(c)[0] == "L" for c in w) for w in words), len(words)),
-        "single_letter_share": share(sum(len(w) == 1 and arabic.is_arabic(w) and w != "و" for w in words), len(words)),
+        "single_letter_share": share(sum(arabic.is_arabic(w) for w in words if len(w) == 1 and w not in "وعفبل"), len(words)),
         "line_end_share": share(sum(line.endswith(ends) for line in lines), len(lines)),
         "short_line_share": share(sum(len(line) <= 30 for line in lines), len(lines)),
         "mean_line_length": share(total, len(lines)),

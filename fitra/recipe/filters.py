@@ -32,7 +32,7 @@ class Filters(Config):
     stop_words: list[str] | None = Field(None, description="instead of the built-in function words")
     profiles: dict[str, Overrides] = Field({}, description="register: {key: threshold}, on top of the keys below")
     # How much text the shares below need before they say anything.
-    long_text_words: int | None = Field(None, ge=0, description="repetition and function words ask this many words")
+    long_text_words: int | None = Field(None, ge=0, description="shares of repetition and function words ask this")
     many_lines: int | None = Field(None, ge=0, description="filters of lines ask this many lines")
     # The corpus room's own keys; None leaves them as the corpus says.
     min_words: float | None = None
@@ -86,9 +86,14 @@ class Filters(Config):
     min_stop_words: float | None = None
     min_stop_word_share: float | None = None
     max_stop_word_share: float | None = None
-    # A list or menu: more short lines than the one and fewer function words than the other, both at once.
+    # Two figures at once. A list or menu: more short lines and fewer function words than this. Keywords: fewer function
+    # words and fewer lines that end. One sentence over and over: more repeated 5-grams and fewer different words.
     list_short_line_share: float | None = None
     list_stop_word_share: float | None = None
+    keyword_stop_word_share: float | None = None
+    keyword_line_end_share: float | None = None
+    formula_dup_5_gram_share: float | None = None
+    formula_unique_word_share: float | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -96,6 +101,8 @@ class Filters(Config):
         if not isinstance(given, dict):
             return given
         preset = given.get("preset", "fitra")
+        if cls.model_fields.keys() <= given.keys():
+            return given  # as dumped: all is there, and where it is read again the file may not be
         base: dict[str, Any] = dict(PRESETS.get(preset, {}))
         profiles = {k: dict(v) for k, v in REGISTERS.items()} if preset == "fitra" else {}
         if given.get("fineweb2"):
@@ -168,20 +175,22 @@ PRESETS: dict[str, dict[str, float | None]] = {
         "min_language_confidence": 0.95, "min_words": 30, "max_furniture_share": 0.2, "max_stop_word_share": 0.65,
     },
     "fitra": {
-        "long_text_words": 30, "many_lines": 4, "max_mojibake_share": 0.15, "max_ta_za_share": 0.25,
+        "long_text_words": 50, "many_lines": 4, "max_mojibake_share": 0.15, "max_ta_za_share": 0.25,
         "max_digit_share": 0.35, "min_mean_word_length": 2.5, "max_mean_word_length": 10, "max_long_word_share": 0.3,
         "min_alpha_word_share": 0.5, "max_single_letter_share": 0.15, "max_hash_to_word": 0.35,
         "max_ellipsis_to_word": 0.3, "max_javascript_share": 0.03, "max_lorem": 3, "max_curly_share": 0.03,
         "max_furniture_share": 0.15, "max_link_share": 0.6, "max_ellipsis_line_share": 0.7, "max_dup_line_share": 0.6,
         "max_dup_paragraph_share": 0.6, **_ngrams((0.25, 0.3, 0.3), (0.45, 0.43, 0.41, 0.4, 0.4, 0.4)),
-        "min_unique_word_share": 0.08, "min_stop_words": 2, "min_stop_word_share": 0.04,
+        "min_unique_word_share": 0.08, "min_stop_word_share": 0.02,
         "list_short_line_share": 0.8, "list_stop_word_share": 0.1,
+        "keyword_stop_word_share": 0.06, "keyword_line_end_share": 0.1,
+        "formula_dup_5_gram_share": 0.3, "formula_unique_word_share": 0.18,
     },
 }  # fmt: skip
 
 _REFRAINS: dict[str, float | None] = {
     "max_repeated_line_share": 0.7, "max_dup_line_share": 0.8, "max_dup_paragraph_share": 0.8,
-    **_ngrams((0.45, 0.5, 0.5), (0.65,) * 6),
+    **_ngrams((0.45, 0.5, 0.5), (0.65,) * 6), "formula_dup_5_gram_share": None,
 }  # fmt: skip
 _NO_LISTS: dict[str, float | None] = {"list_short_line_share": None}
 # What each register may do that would be a fault elsewhere. Registers are labelled by a model and may be wrong, so no
@@ -190,14 +199,14 @@ REGISTERS: dict[str, Overrides] = {
     "news": {"max_furniture_share": 0.1},
     "encyclopedia": {"max_digit_share": 0.4, "min_alpha_word_share": 0.45},
     "religious": {**_REFRAINS, **_NO_LISTS},
-    "poetry": {**_REFRAINS, **_NO_LISTS, "min_stop_word_share": 0.02, "max_ellipsis_line_share": None},
+    "poetry": {**_REFRAINS, **_NO_LISTS, "min_stop_word_share": 0.01, "max_ellipsis_line_share": None},
     "classical": {**_NO_LISTS, "max_ellipsis_to_word": 0.5},
     "social": {**_NO_LISTS, "max_hash_to_word": 0.6, "max_symbol_share": 0.6, "max_ellipsis_line_share": None,
-               "min_stop_word_share": 0.02, "min_alpha_word_share": 0.4},
+               "min_alpha_word_share": 0.4},
     "dialogue": {**_NO_LISTS, "max_ellipsis_line_share": None, "max_ellipsis_to_word": 0.6,
                  "max_repeated_line_share": 0.6},
     "legal": {"max_digit_share": 0.4, **_ngrams((0.3, 0.35, 0.35), (0.6,) * 6)},
-    "web": {"max_furniture_share": 0.1, "max_link_share": 0.5, "min_stop_word_share": 0.05,
+    "web": {"max_furniture_share": 0.1, "max_link_share": 0.5, "min_stop_word_share": 0.03,
             **_ngrams((0.22, 0.25, 0.25), (0.4, 0.38, 0.36, 0.35, 0.35, 0.35))},
 }  # fmt: skip
 

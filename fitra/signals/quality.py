@@ -39,8 +39,8 @@ FIGURES = {
     "symbol_share": "punctuation and symbols among all ink",
     "digit_share": "digits among all ink",
     "alpha_word_share": "words with a letter among all white-space separated words",
-    "single_letter_share": "words of one Arabic letter (not و) among all words: letters torn apart",
-    "long_word_share": "characters in folded words of more than 24 letters: encoded data, minified code",
+    "single_letter_share": "words of one Arabic letter, but و ع ف ب ل, among all words: letters torn apart",
+    "long_word_share": "characters in folded words of more than 24 letters, 10 of them different: encoded data",
     "line_end_share": 'lines that end in . ! ? ؟ ۔ … : ؛ » ” " among lines',
     "newline_per_word": "line breaks per word",
     "short_line_share": "lines of at most 30 characters among lines",
@@ -71,6 +71,8 @@ FIGURES = {
 _ADDRESS = r"(?:https?://|www\.)[^\s]+|@\w+"  # RE2: \w and \s are ASCII, as in handles
 SHORT_LINE = 30  # characters
 LONG_WORD = 24  # letters
+_VARIED = 10  # different letters: «ههههههه» is laughter
+_LETTER_WORDS = "وعفبل"  # spoken Arabic writes them alone
 _CHUNK_BYTES = 2 << 20
 
 # Kinds of characters, in an order that makes groups ranges: dropped, white space, letters, digits, other ink.
@@ -143,17 +145,20 @@ def _words(view: View, given: Sequence[str] | None) -> dict[str, Floats]:
     lengths = pc.utf8_length(view.vocab).to_numpy(zero_copy_only=False).astype(np.float32)
     stops = stopwords.stop_words() if given is None else frozenset(arabic.fold(w, "search") for w in given)
     stop = view.member(stops - {""})
+    long = np.zeros_like(lengths)
+    for i in np.flatnonzero(lengths > LONG_WORD).tolist():  # rare
+        long[i] = lengths[i] if len(set(view.vocab[i].as_py())) > _VARIED else 0
     facts = np.stack(
         [
             lengths,
-            lengths * (lengths > LONG_WORD),
+            long,
             stop,
             view.member(frozenset(("javascript", "جافاسكريبت", "جافاسكربت"))),
             view.member(frozenset(("lorem", "ipsum", "لوريم", "ايبسوم"))),
         ],
         axis=1,
     )
-    chars, long, stopped, script, lorem = view.sums(facts).T
+    chars, long_chars, stopped, script, lorem = view.sums(facts).T
     n = view.n_words
     docs = np.repeat(np.arange(len(view), dtype=np.int64), n)
     pairs = np.sort(docs * max(len(view.vocab), 1) + view.ids)
@@ -164,7 +169,7 @@ def _words(view: View, given: Sequence[str] | None) -> dict[str, Floats]:
     different = np.concatenate(([0.0], np.cumsum(stop[pairs % max(len(view.vocab), 1)], dtype=np.float64)))
     return {
         "mean_word_length": ratio(chars, n),
-        "long_word_share": ratio(long, chars),
+        "long_word_share": ratio(long_chars, chars),
         "stop_word_share": ratio(stopped, n),
         "n_stop_words": np.diff(different[at]),
         "unique_word_share": ratio(np.diff(at), n),
@@ -235,7 +240,8 @@ def _count(given: pa.LargeStringArray) -> dict[str, Floats]:
     tokens = np.diff(of_doc)
     first_kind, last_kind = kinds[starts], kinds[stops - 1]
     last_code = codes[stops - 1]
-    lone = (length == 1) & ((first_kind == _ARABIC) | (first_kind == _TA_ZA)) & (codes[starts] != ord("و"))
+    lone = (length == 1) & ((first_kind == _ARABIC) | (first_kind == _TA_ZA))
+    lone &= ~np.isin(codes[starts], [ord(c) for c in _LETTER_WORDS])
     closes = (last_kind == _STOP) | (last_kind == _ELLIPSIS) | np.isin(last_code, [ord(c) for c in "!?؟۔"])
     dots = _dots(codes, bounds)
 
