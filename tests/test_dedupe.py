@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from test_corpus import config, jsonl, prose, rows, snapshot
 
 from fitra import corpus
-from fitra.artifacts import read_manifest
+from fitra.artifacts import read_manifest, read_table
 from fitra.corpus.urls import canonical, url_key
 from fitra.errors import FitraError
-from fitra.recipe import Dedupe, Lines
+from fitra.recipe import Benchmark, Contamination, Dedupe, Lines
 from fitra.tables import near
 
 
@@ -161,6 +161,27 @@ def test_takedown_takes_the_text_everywhere_and_changes_what_comes_after(tmp_pat
 def _texts(path: Path) -> bytes:
     table = pq.read_table(path)
     return b"\n".join(str(t).encode() for t in table["text"].to_pylist()) if "text" in table.column_names else b""
+
+
+def test_rows_of_evaluation_sets_are_found_and_go(tmp_path: Path) -> None:
+    question = "ما هي عاصمة الدولة التي فيها نهر طويل يمر بالمدن القديمة كلها"
+    pq.write_table(pa.table({"id": ["q1", "q2"], "question": [question, prose(77, 12)]}), tmp_path / "exam.parquet")
+    docs = [{"id": f"d{i}", "text": prose(i)} for i in range(4)]
+    docs += [{"id": "d1", "text": f"{prose(9)} {question.replace('ا', 'أ').replace('مدن', 'مـدن')} {prose(8)}"}]
+    benchmark = Benchmark(path=str(tmp_path / "exam.parquet"), text=["question"], id="id")
+    cfg = config(jsonl(tmp_path / "a.jsonl", docs), contamination=Contamination(benchmarks=[benchmark], min_grams=1))
+    m = corpus.clean(cfg, tmp_path / "out")
+    gone = rows(tmp_path / "out", "removed")["d1-2"]
+    assert (gone["stage"], gone["reason"]) == ("contamination", "holds_exam") and gone["figure"] > 0.9
+    (hit,) = read_table(tmp_path / "out", "contamination").to_pylist()
+    assert (hit["id"], hit["benchmark_row"], hit["removed"]) == ("d1-2", "q1", True)
+    assert m["notes"]["contamination"] == [{"benchmark": "exam", "rows_found": 1, "rows": 2, "documents": 1}]
+    # The same again on what an earlier stage wrote, as after rewriting; here it only reports.
+    said = corpus.clean(config(tmp_path / "a.jsonl"), tmp_path / "plain")
+    only = Contamination(benchmarks=[benchmark], min_grams=1, remove=False)
+    again = corpus.decontaminate([tmp_path / "plain"], only, tmp_path / "again")
+    assert again["counts"]["kept"] == said["counts"]["kept"]
+    assert [h["removed"] for h in read_table(tmp_path / "again", "contamination").to_pylist()] == [False]
 
 
 def test_explain_names_the_rule(tmp_path: Path) -> None:

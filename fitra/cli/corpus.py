@@ -20,6 +20,10 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(sub, name="corpus")
     sub.command("clean", epilog="Example: fitra corpus clean 'crawl/*.warc.gz' s3://bucket/news --out clean")(clean)
     sub.command("explain", epilog="Example: fitra corpus explain clean doc-17")(explain)
+    sub.command(
+        "decontaminate",
+        epilog="Example: fitra corpus decontaminate aligned --benchmark exams.parquet:question,A,B,C,D --out clean2",
+    )(decontaminate)
     sub.command("report", epilog="Example: fitra corpus report clean")(report)
     sub.command("takedown", epilog="Example: fitra corpus takedown clean doc-17 --reason 'author asked'")(takedown)
     sub.command("trace", epilog="Example: fitra corpus trace runs/mine doc-17")(trace)
@@ -48,6 +52,25 @@ def clean(
     manifest = corpus.clean(cfg, out)
     print(f"look at it: fitra corpus report {out}", file=sys.stderr)
     done(manifest, out)
+
+
+def decontaminate(
+    inputs: Annotated[list[Path], typer.Argument(help="Finished stages or files with documents.")],
+    benchmark: Annotated[list[str], typer.Option(help="FILE:COLUMN,COLUMN of an evaluation set; repeatable.")],
+    out: Out,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Say what is found; remove nothing.")] = False,
+    set_: Sets = [],
+) -> None:
+    """Find rows of evaluation sets in documents, also after rewriting, and leave those documents out."""
+    from fitra import corpus
+    from fitra.recipe import Contamination
+
+    benchmarks = []
+    for item in benchmark:
+        path, _, columns = item.rpartition(":")
+        benchmarks.append({"path": path or columns, "text": columns.split(",") if path else ["question"]})
+    cfg = config(Contamination, set_, benchmarks=benchmarks, remove=not report_only)
+    done(corpus.decontaminate(inputs, cfg, out), out)
 
 
 def explain(folder: Folder, id: Annotated[str, typer.Argument(help="Document id.")]) -> None:

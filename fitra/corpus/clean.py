@@ -15,7 +15,7 @@ from typing import Any
 
 from fitra import arabic, engine, tables
 from fitra.artifacts import Stage, open_stage, read_manifest, worst_licence, write_parquet
-from fitra.corpus import deal, dedupe, lines, shards
+from fitra.corpus import deal, decontaminate, dedupe, lines, shards
 from fitra.corpus.keys import Keys
 from fitra.errors import FitraError
 from fitra.progress import track
@@ -43,6 +43,8 @@ def clean(cfg: Corpus, out: Path) -> dict[str, Any]:
     if remote := [str(f) for _, found in sources for f in found if "://" in str(f)]:
         settings["remote"] = [tables.identity(f) for f in remote]
     inputs: dict[str, Sequence[Path]] = {"inputs": local}
+    if cfg.contamination.benchmarks:
+        inputs["benchmarks"] = [Path(b.path) for b in cfg.contamination.benchmarks]
     if cfg.dedupe.against:
         inputs["against"] = [Path(p) for p in cfg.dedupe.against]
     version = VERSION * 1000 + int(arabic.FOLD_VERSION)
@@ -66,6 +68,7 @@ def _clean(cfg: Corpus, sources: list[tuple[Source, list[Any]]], st: Stage) -> d
     small = sum(s.size for t in [*tasks, *earlier] for s in t.splits) < SMALL_BYTES
     say = _Runner(cfg, small)
     counts: Counter[str] = Counter(dict.fromkeys(("read", "split_added", "kept", "removed"), 0))
+    index = decontaminate.write_index(cfg.contamination, work) if cfg.contamination.benchmarks else None
     if cfg.dedupe.lines.min_documents:
         say(lines.count, tasks, "Counting lines")
         st.notes["repeated_lines"] = lines.find(cfg.dedupe.lines, work, len(tasks))
@@ -91,6 +94,8 @@ def _clean(cfg: Corpus, sources: list[tuple[Source, list[Any]]], st: Stage) -> d
         classes.update(found["classes"])
     if bad := deal.concat_bad(work, len(tasks), out):
         st.counts["quarantined"] = bad
+    if index:
+        st.notes["contamination"] = decontaminate.gather(index, keys, work, len(tasks), out)
     if cfg.dedupe.index:
         _write_index(keys, gone, len(tasks), out)
     shutil.rmtree(work)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 import time
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from fitra import engine, tables
-from fitra.corpus import shards
+from fitra.corpus import decontaminate, shards
 from fitra.corpus.ingest import documents
 from fitra.corpus.judge import Judge
 from fitra.errors import FitraError
@@ -28,6 +29,8 @@ def estimate(cfg: Corpus) -> dict[str, Any]:
     seconds = 0.0
     kept = removed = refused = 0
     with tempfile.TemporaryDirectory() as work:
+        if cfg.contamination.benchmarks:
+            decontaminate.write_index(cfg.contamination, Path(work))
         # Repeated lines are known only after all is counted: the sample is worked on without.
         dedupe = cfg.dedupe.model_copy(update={"lines": Lines()})
         judge = Judge.of(cfg.model_copy(update={"dedupe": dedupe}), work)
@@ -39,10 +42,10 @@ def estimate(cfg: Corpus) -> dict[str, Any]:
                 started = time.perf_counter()
                 docs = documents(source, splits[0].path, batch.rows, cfg.max_chars)
                 done += sum(len(d["text"].encode()) for d in docs)
-                stay, folded, gone = judge(docs, n)
-                shards.keys_of(cfg, stay, folded)
+                got = judge(docs, n)
+                shards.keys_of(cfg, got.kept, got.folded)
                 seconds += time.perf_counter() - started
-                kept, removed, refused = kept + stay.num_rows, removed + len(gone), refused + len(batch.bad)
+                kept, removed, refused = kept + got.kept.num_rows, removed + len(got.removed), refused + len(batch.bad)
     rate = done / seconds if seconds else 0.0
     n_workers = engine.workers(cfg.engine)
     return {

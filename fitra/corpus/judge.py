@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +17,12 @@ from fitra.corpus import filters
 from fitra.corpus.ingest import Document, labels_json
 from fitra.corpus.lines import Cutter
 from fitra.recipe import Corpus
-from fitra.signals import dialect, language, personal, quality, toxicity
+from fitra.signals import contamination, dialect, language, personal, quality, toxicity
 from fitra.signals.view import View, view
 
 # Regions of dialects that have a language code of their own in the corpora people join this one with.
 REGION_CODES = {"egypt": "arz", "levant": "apc"}
+INDEX = "contamination.npz"  # in the work folder
 _SHOWN = ("mean_word_length", "vocalised_share", "line_end_share", "stop_word_share", "unique_word_share")
 
 
@@ -48,6 +50,15 @@ def _table(docs: list[Document], texts: pa.Array) -> pa.Table:
     return pa.table(columns)
 
 
+class Judged(NamedTuple):
+    """What became of a batch."""
+
+    kept: pa.Table  # columns of DOCUMENT_SCHEMA
+    folded: pa.Array  # their folded texts
+    removed: list[Document]  # rows of the table of removals
+    hits: list[tuple[str, int, contamination.Hit]]  # ("kept" or "removed", row there, what it holds)
+
+
 class Judge:
     """Callable on the documents of a shard, batch by batch; what is loaded is loaded once in a process."""
 
@@ -55,6 +66,7 @@ class Judge:
         self.cfg, self.work = cfg, work
         self.wanted = set(cfg.labels)
         self.score = toxicity.scorer(cfg.toxicity.scorer) if "toxicity" in self.wanted else None
+        self.index = contamination.Index.load(Path(work) / INDEX) if cfg.contamination.benchmarks else None
         self.cutters: dict[int, Cutter] = {}
 
     @staticmethod
@@ -67,25 +79,40 @@ class Judge:
         """The judge for a config; made once in a process."""
         return Judge._made(cfg.model_dump_json(), work)
 
-    def __call__(self, docs: list[Document], shard: int) -> tuple[pa.Table, pa.Array, list[Document]]:
-        """(documents that stay, their folded texts, rows of removals)."""
+    def __call__(self, docs: list[Document], shard: int) -> Judged:
+        """Label and judge the documents of a batch; their texts are masked in place."""
         drops: dict[int, tuple[str, str, float]] = {}
+        hits: list[contamination.Hit] = []
         if self.cfg.dedupe.lines.min_documents:
             self._cut_lines(docs, shard, drops)
         self._personal(docs, drops)
         texts = pa.array([d["text"] for d in docs], pa.large_string())
-        if self.wanted:
+        if self.wanted or self.index:
             seen = view(texts)
             folded = seen.folded
-            self._label(docs, seen, drops)
+            if self.wanted:
+                self._label(docs, seen, drops)
+            hits = self._contamination(seen, drops)
         else:
             folded = arabic.fold_array(texts, "search")
         gone = [fate(docs[i], *drops[i]) for i in sorted(drops)]
-        if not drops:
-            return _table(docs, texts), folded, gone
         stay = [i for i in range(len(docs)) if i not in drops]
+        place = {i: ("kept", n) for n, i in enumerate(stay)} | {i: ("removed", n) for n, i in enumerate(sorted(drops))}
+        found = [(*place[h.doc], h) for h in hits]
+        if not drops:
+            return Judged(_table(docs, texts), folded, gone, found)
         at = pa.array(stay, pa.int64())
-        return _table([docs[i] for i in stay], texts.take(at)), folded.take(at), gone
+        return Judged(_table([docs[i] for i in stay], texts.take(at)), folded.take(at), gone, found)
+
+    def _contamination(self, seen: View, drops: dict[int, tuple[str, str, float]]) -> list[contamination.Hit]:
+        if self.index is None:
+            return []
+        cfg = self.cfg.contamination
+        hits = self.index.find(seen, cfg.min_share, cfg.min_grams)
+        if cfg.remove:
+            for hit in sorted(hits, key=lambda h: -h.share):
+                drops.setdefault(hit.doc, ("contamination", f"holds_{hit.benchmark}", hit.share))
+        return hits
 
     def _cut_lines(self, docs: list[Document], shard: int, drops: dict[int, tuple[str, str, float]]) -> None:
         cfg = self.cfg.dedupe.lines

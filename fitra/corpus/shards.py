@@ -29,11 +29,22 @@ from fitra.corpus.ingest import documents
 from fitra.corpus.judge import Judge
 from fitra.corpus.urls import url_key
 from fitra.recipe import Corpus
+from fitra.signals import contamination
 from fitra.tables import near
 
 _LOW = (1 << 64) - 1
 
 BAD_SCHEMA = pa.schema([("id", pa.string()), ("where", pa.string()), ("reason", pa.string())])
+HITS_SCHEMA = pa.schema(
+    [
+        ("table", pa.string()),  # kept or removed
+        ("row", pa.int64()),  # of the shard's table
+        ("benchmark", pa.string()),
+        ("benchmark_row", pa.string()),
+        ("share", pa.float64()),  # of the row's n-grams
+        ("grams", pa.int64()),
+    ]
+)
 REMOVED_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -104,6 +115,7 @@ def run(task: Task) -> dict[str, Any]:
     removed = _Writer(task.file("removed.parquet"), _REMOVED_HERE)
     bad = _Writer(task.file("bad.parquet"), BAD_SCHEMA)
     compared = _Writer(task.file("keys.parquet"), keys.schema(cfg.dedupe), "none")
+    hits = _Writer(task.file("hits.parquet"), HITS_SCHEMA)
     for file, rows, refused in _batches(cfg, task):
         counts["read"] += len(rows) + len(refused)
         counts["bytes"] += sum(len(r[cfg.inputs[task.source].text]) for r in rows)
@@ -113,17 +125,30 @@ def run(task: Task) -> dict[str, Any]:
         counts["quarantined"] += len(refused)
         if not docs:
             continue
-        stay, folded, gone = judge(docs, task.number)
-        table = pa.Table.from_pylist(gone, schema=REMOVED_SCHEMA)
-        removed.add(table.append_column("chars", pa.array([len(d["text"]) for d in gone], pa.int64())))
-        counts["removed"] += len(gone)
-        counts["kept"] += stay.num_rows
-        kept.add(stay)
-        compared.add(keys_of(cfg, stay, folded))
-    for writer in (kept, removed, bad, compared):
+        got = judge(docs, task.number)
+        hits.add(pa.Table.from_pylist([_hit(counts, *h) for h in got.hits], schema=HITS_SCHEMA))
+        table = pa.Table.from_pylist(got.removed, schema=REMOVED_SCHEMA)
+        chars = pa.array([len(d["text"]) for d in got.removed], pa.int64())
+        removed.add(table.append_column("chars", chars))
+        counts["removed"] += len(got.removed)
+        counts["kept"] += got.kept.num_rows
+        kept.add(got.kept)
+        compared.add(keys_of(cfg, got.kept, got.folded))
+    for writer in (kept, removed, bad, compared, hits):
         writer.close()
     write_json(task.file("json"), {"counts": dict(counts)})
     return {"counts": dict(counts)}
+
+
+def _hit(counts: Counter[str], where: str, row: int, hit: contamination.Hit) -> dict[str, Any]:
+    return {
+        "table": where,
+        "row": counts[where] + row,
+        "benchmark": hit.benchmark,
+        "benchmark_row": hit.row,
+        "share": hit.share,
+        "grams": hit.grams,
+    }
 
 
 def sign(task: Task) -> dict[str, Any]:

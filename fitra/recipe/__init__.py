@@ -21,6 +21,7 @@ from fitra.artifacts import as_written
 from fitra.errors import FitraError
 from fitra.recipe.align import Align, Endpoint
 from fitra.recipe.base import Config
+from fitra.recipe.contamination import Benchmark, Contamination
 from fitra.recipe.corpus import Corpus, Dedupe, Lines, Source, Toxicity
 from fitra.recipe.engine import Engine
 from fitra.recipe.evaluate import Evaluate, World
@@ -28,8 +29,8 @@ from fitra.recipe.filters import Filters
 from fitra.recipe.train import Base, Mixture, Prefer, Pretrain, Scratch, Sft, Train, Vocab
 
 __all__ = [
-    "Align", "Base", "Config", "Corpus", "Dedupe", "Endpoint", "Engine", "Evaluate", "Filters", "Lines", "Mixture",
-    "Prefer", "Pretrain", "Recipe", "Scratch", "Sft", "Source", "Toxicity", "Train", "Vocab", "World", "load",
+    "Align", "Base", "Benchmark", "Config", "Contamination", "Corpus", "Dedupe", "Endpoint", "Engine", "Evaluate",
+    "Filters", "Lines", "Mixture", "Prefer", "Pretrain", "Recipe", "Scratch", "Sft", "Source", "Toxicity", "Train", "Vocab", "World", "load",
 ]  # fmt: skip
 
 ARMS = ("original", "aligned")

@@ -25,3 +25,4 @@ class Contamination(Config):
     common: int = Field(20, ge=1, description="an n-gram in more texts of one evaluation set than this is dropped")
     min_share: float = Field(0.2, gt=0, le=1, description="share of a row's n-grams from which a document holds it")
     min_grams: int = Field(3, ge=1, description="and how many of them at least (all, of a row that has fewer)")
+    remove: bool = Field(True, description="false: documents that hold rows are reported and stay")

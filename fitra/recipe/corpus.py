@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from fitra.recipe.base import Config
+from fitra.recipe.contamination import Contamination
 from fitra.recipe.engine import Engine
 from fitra.recipe.filters import Filters
 
@@ -75,5 +76,6 @@ class Corpus(Config):
     personal_kinds: list[str] | None = Field(None, description="email, phone ...; without it all kinds")
     labels: list[Literal["language", "variety", "register", "quality", "toxicity"]] = ["language", "variety", "quality"]
     dedupe: Dedupe = Dedupe()
+    contamination: Contamination = Contamination()
     engine: Engine = Engine()
     shard_mb: int = Field(32, ge=1, le=1024, description="inputs are worked on in pieces of about this size")
