@@ -40,9 +40,8 @@ def write(raw: Path, target: Path, megabytes: float | None, shards: int = 8) -> 
     rows = []
     for path in sorted(raw.glob("ar*.parquet")):
         table = pq.read_table(path, columns=["doc_id", "text"])
-        rows += [
-            (f"{path.stem}-{i}-{n}", t) for n, (i, t) in enumerate(zip(*table.to_pydict().values(), strict=True)) if t
-        ]
+        named = enumerate(zip(*table.to_pydict().values(), strict=True))
+        rows += [(f"{path.stem}-{i}-{n}", text) for n, (i, text) in named if text]
     sizes = [len(t.encode()) for _, t in rows]
     share = min(1.0, megabytes * 1e6 / sum(sizes)) if megabytes else 1.0
     taken, total, due = [], 0, 0.0
@@ -63,15 +62,8 @@ def engine(name: str, data: Path, out: Path, args: argparse.Namespace) -> Measur
     shutil.rmtree(out, ignore_errors=True)
     scripts = HERE / "peers"
     if name == "fitra":
-        return run(
-            [
-                sys.executable,
-                str(scripts / "run_fitra.py"),
-                str(data / "*.jsonl"),
-                str(out),
-                json.dumps({**OURS, "labels": args.labels.split(",")}),
-            ]
-        )
+        config = json.dumps({**OURS, "labels": args.labels.split(",")})
+        return run([sys.executable, str(scripts / "run_fitra.py"), str(data / "*.jsonl"), str(out), config])
     command = [peer("datatrove", args.peers_dir), str(scripts / "run_datatrove.py"), str(data), str(out), str(CORES)]
     return run([*command, "8", "spacy", "filter"])
 

@@ -74,8 +74,11 @@ def main(folder: str, out: Path, cores: int, tasks: int, splitter: str, job: str
     hashing = HashConfig(hash_fc="xxhash", precision=64)
     config = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8, hash_config=hashing)
 
+    def log() -> str:
+        return str(out / "logs" / str(time.monotonic_ns()))  # each job its own: one that is there counts as done
+
     def execute(steps: list[Any], n: int) -> None:
-        LocalPipelineExecutor(steps, tasks=n, workers=cores, start_method="fork", logging_dir=None).run()
+        LocalPipelineExecutor(steps, tasks=n, workers=cores, start_method="fork", logging_dir=log()).run()
 
     def reader() -> JsonlReader:
         return JsonlReader(folder, compression=None)
