@@ -34,7 +34,7 @@ from fitra import arabic
 from fitra.errors import FitraError
 from fitra.signals.view import View
 
-__all__ = ["Extra", "Linear", "Rows", "Space", "features", "fit", "mix", "ngram_hashes"]
+__all__ = ["Extra", "Linear", "Rows", "Space", "features", "fit", "mix", "ngram_hashes", "view_hashes"]
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -147,7 +147,7 @@ class _Hashed:
 _last: list[tuple[weakref.ref[View], tuple[int, int], tuple[Hashes, Hashes, Ints]]] = []
 
 
-def _view_hashes(view: View, ngrams: tuple[int, int]) -> tuple[Hashes, Hashes, Ints]:
+def view_hashes(view: View, ngrams: tuple[int, int]) -> tuple[Hashes, Hashes, Ints]:
     """`ngram_hashes` of the view's words, kept for the next model that looks at the same view."""
     for of, size, found in _last:
         if of() is view and size == ngrams:
@@ -158,7 +158,7 @@ def _view_hashes(view: View, ngrams: tuple[int, int]) -> tuple[Hashes, Hashes, I
 
 
 def _hashed(view: View, space: Space) -> _Hashed:
-    words, grams, ptr = _view_hashes(view, space.ngrams)
+    words, grams, ptr = view_hashes(view, space.ngrams)
     n = len(words)
     both = np.empty(len(grams) + n, np.uint64)
     both[ptr[:-1] + np.arange(n)] = words
