@@ -156,17 +156,22 @@ def _repeated(at: Ints, keys: Hashes) -> tuple[Ints, Hashes, Ints]:
     same = np.zeros(len(ranked) + 1, dtype=bool)
     same[1:-1] = ranked[1:] == ranked[:-1]
     member = same[:-1] | same[1:]
-    group = np.cumsum(~same[:-1])[member]
-    order = order[member]
-    back = np.argsort(order)
-    order = order[back]
-    return at[order], keys[order], np.unique(group[back], return_inverse=True)[1].astype(np.int64)
+    groups = np.full(len(at), -1)
+    groups[order[member]] = np.cumsum(~same[:-1][member]) - 1
+    stay = groups >= 0
+    return at[stay], keys[stay], groups[stay]
+
+
+def _firsts(at: Ints, group: Ints, n_groups: int, never: int) -> Ints:
+    """The first place of each group, `never` where it has none; `at` ascends."""
+    first = np.full(n_groups, never)
+    first[group[::-1]] = at[::-1]  # of several, the last written stays
+    return first
 
 
 def _top(at: Ints, group: Ints, k: int, docs: npt.NDArray[np.int32], until: Ints, total: Ints) -> Floats:
     count = np.bincount(group)
-    first = np.full(len(count), at[-1] + 1)
-    np.minimum.at(first, group, at)
+    first = _firsts(at, group, len(count), int(at[-1]) + 1)
     doc = docs[first]
     best = np.lexsort((first, -count, doc))
     best = best[np.concatenate(([True], doc[best][1:] != doc[best][:-1]))]
@@ -184,9 +189,9 @@ def _skipping(at: Ints, group: Ints, k: int) -> Ints:
     each round is right at least one place further. What has not settled after some rounds is walked one by one.
     """
     met = np.ones(len(at), dtype=bool)
+    n_groups = int(group.max()) + 1
     for _ in range(_ROUNDS):
-        first = np.full(group.max() + 1, at[-1] + 1)
-        np.minimum.at(first, group[met], at[met])
+        first = _firsts(at[met], group[met], n_groups, int(at[-1]) + 1)
         found = at[at > first[group]]
         taken = _jumps(found, k)
         now = np.ones(len(at), dtype=bool)
@@ -200,12 +205,20 @@ def _skipping(at: Ints, group: Ints, k: int) -> Ints:
 
 
 def _jumps(places: Ints, k: int) -> Ints:
-    """The first place, then always the next one that is `k` or more further."""
+    """The first place, then always the next one that is `k` or more further.
+
+    By doubling: from what is reached in 2^i jumps to what is reached in 2^(i+1). A place that is `k` or more after the
+    one before it is reached whatever was jumped over, so walks start at all of those at once and are short.
+    """
     n = len(places)
+    if not n:
+        return places
     reached = np.zeros(n + 1, dtype=bool)
     reached[0] = True
+    reached[1:n] = places[1:] - places[:-1] >= k
+    longest = int(np.diff(np.flatnonzero(reached), append=n).max())
     step = np.append(np.searchsorted(places, places + k), n)
-    for _ in range(n.bit_length()):
+    for _ in range(longest.bit_length()):
         reached[step[reached]] = True
         step = step[step]
     return places[reached[:n]]
