@@ -4,41 +4,27 @@ Reading is our own, streamed, one bad row harming no neighbour: a data-frame rea
 line. What compares rows with rows is in `near`.
 """
 
+from fitra.tables.batch import BATCH_BYTES, Batch, Row
+from fitra.tables.files import SUFFIXES, File, Found, find, identity, resolve
 from fitra.tables.near import Ints, components, exact_groups
-from fitra.tables.reader import BATCH_BYTES, SUFFIXES, Batch, Row, read, resolve
+from fitra.tables.reader import read, read_split
+from fitra.tables.splits import Split, splits
 
 __all__ = [
     "BATCH_BYTES",
     "SUFFIXES",
     "Batch",
+    "File",
+    "Found",
     "Ints",
     "Row",
+    "Split",
     "components",
     "exact_groups",
+    "find",
+    "identity",
     "read",
+    "read_split",
     "resolve",
+    "splits",
 ]
-
-
-# TEMPORARY until the reader knows splits
-from collections.abc import Iterator, Sequence  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-
-@dataclass(frozen=True)
-class Split:
-    path: str
-    kind: str
-    start: int
-    stop: int
-    first: int
-    size: int
-
-
-def splits(files: Sequence[Path], target_bytes: int = 32 << 20) -> list[Split]:
-    return [Split(str(f), "", 0, 0, 1, Path(f).stat().st_size) for f in files]
-
-
-def read_split(split: Split, text: str = "text", ident: str | None = None) -> Iterator[Batch]:
-    return read(Path(split.path), text, ident)
