@@ -83,7 +83,7 @@ def slow(text: str) -> dict[str, float]:
         "digit_share": share(sum(category(c) == "Nd" for c in ink), len(ink)),
         "symbol_share": share(sum(category(c)[0] in "PSC" for c in ink), len(ink)),
         "alpha_word_share": share(sum(any(category(c)[0] == "L" for c in w) for w in words), len(words)),
-        "single_letter_share": share(sum(arabic.is_arabic(w) for w in words if len(w) == 1 and w not in "وعفبل"), len(words)),
+        "single_letter_share": share(sum(arabic.is_arabic(w) for w in words if len(w) == 1 and w not in "وعفبل"), len(words)),  # noqa: E501
         "line_end_share": share(sum(line.endswith(ends) for line in lines), len(lines)),
         "short_line_share": share(sum(len(line) <= 30 for line in lines), len(lines)),
         "mean_line_length": share(total, len(lines)),
@@ -343,3 +343,9 @@ def test_judging_a_batch_is_judging_each() -> None:
     )
     for text, register, got in zip(texts, registers, all_at_once, strict=True):
         assert filters.judge(Filters(), quality.figures(view([text])), ["ar"], [1.0], [register])[0] == got
+
+
+def test_the_page_of_filters_names_every_key_reason_and_figure() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "filters.md").read_text(encoding="utf-8")
+    wanted = {*Filters.model_fields, *quality.FIGURES, *(rule.reason for rule in filters.RULES)}
+    assert not [name for name in sorted(wanted) if f"`{name}`" not in page]
