@@ -349,3 +349,15 @@ def test_the_page_of_filters_names_every_key_reason_and_figure() -> None:
     page = (Path(__file__).parent.parent / "docs" / "filters.md").read_text(encoding="utf-8")
     wanted = {*Filters.model_fields, *quality.FIGURES, *(rule.reason for rule in filters.RULES)}
     assert not [name for name in sorted(wanted) if f"`{name}`" not in page]
+
+
+@pytest.mark.parametrize("between", ["\n", "   ***   ", " .. "])
+def test_classical_verse_stays_in_any_layout_without_a_label(between: str) -> None:
+    file = Path(__file__).parent.parent / "benchmarks" / "data" / "verse.txt"
+    poems = [
+        "\n".join(line.replace(" / ", between) for line in poem.splitlines()[1:])
+        for poem in file.read_text(encoding="utf-8").strip().split("\n\n")
+    ]
+    assert len(poems) >= 30
+    got = filters.judge(Filters(), quality.figures(view(poems)), ["ar"] * len(poems), np.ones(len(poems)))
+    assert [p.splitlines()[0] for p, v in zip(poems, got, strict=True) if v] == []
