@@ -165,8 +165,8 @@ def test_hostile_text_is_text(html: str) -> None:
         name.startswith("on") or (name in ("src", "href") and not str(v).startswith("#")) for name, v in page.attrs
     )
     assert "\u202e" not in html and "\u2066" not in html and "\x00" not in html
-    assert "{{ 7*7 }}" in page.words and "49 " not in page.words.split("gnp")[0][-10:]
-    assert "default-src 'none'" in html and not re.search(r"(?:src|href)=.?http", html.replace("src=http://evil", ""))
+    assert "{{ 7*7 }} {% raw %}" in page.words
+    assert "default-src 'none'" in html and "url(" not in html and "@import" not in html
     assert "202E" in page.words
 
 

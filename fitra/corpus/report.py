@@ -105,7 +105,9 @@ def _documents(n: int) -> str:
 
 
 def _share(part: float, whole: float) -> str:
-    return "–" if not whole else f"{100 * part / whole:.1f}%" if part else "0%"
+    if not whole or not part:
+        return "0%" if whole else "–"
+    return f"{100 * part / whole:.1f}%" if part / whole >= 0.001 else "< 0.1%"
 
 
 def _figure(value: float | None) -> str:

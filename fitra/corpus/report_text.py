@@ -114,14 +114,16 @@ def histogram(counts: Sequence[int], edge: Callable[[int], str], title: str, ton
     if not total:
         return Markup("")
     most, n = max(counts), len(counts)
-    columns = [
-        Markup(
-            '<rect class="tone-{}" x="{:.2f}%" width="{:.2f}%" y="{:.2f}%" height="{:.2f}%">'
-            "<title>{} to {}: {:,} documents</title></rect>"
-        ).format(tone, 100 * i / n + 0.15, 100 / n - 0.3, 100 - 100 * c / most, 100 * c / most, edge(i), edge(i + 1), c)
-        for i, c in enumerate(counts)
-        if c
-    ]
+    columns = []
+    for i, c in enumerate(counts):
+        if c:
+            height = max(1.5, 100 * c / most)  # what is there is seen
+            columns.append(
+                Markup(
+                    '<rect class="tone-{}" x="{:.2f}%" width="{:.2f}%" y="{:.2f}%" height="{:.2f}%">'
+                    "<title>{} to {}: {:,} documents</title></rect>"
+                ).format(tone, 100 * i / n + 0.15, 100 / n - 0.3, 100 - height, height, edge(i), edge(i + 1), c)
+            )
     labels = [Markup("<span>{}</span>").format(edge(round(n * k / 4))) for k in range(5)]
     return Markup(
         '<figure class="histogram"><figcaption>{} <span class="quiet">{:,} documents</span></figcaption>'
