@@ -60,8 +60,8 @@ def weigh(standard: dict[str, float], dialects: dict[str, float]) -> Words:
     all_words = sorted(frozenset().union(*named.values()))
     rate, spoken = (np.array([r.get(w, 0.0) for w in all_words]) for r in (standard, dialects))
     inside = np.array([[w in named[r] for r in REGIONS] for w in all_words])
-    of_region = inside.any(axis=1)
-    dialectal = of_region | np.array([w in named["dialect"] for w in all_words])
+    of_region = np.asarray(inside.any(axis=1))
+    dialectal = np.asarray(of_region) | np.array([w in named["dialect"] for w in all_words])
     dialect = np.where(dialectal, np.clip(np.log((spoken + 4e-4) / (rate + 4e-5)), 0, 3), 0.0)
     region = np.where(of_region[:, None] & ~inside, -dialect[:, None], 0.0)
     old = np.array([w in named["classical"] for w in all_words])
@@ -146,7 +146,7 @@ def evidence(view: View, model: Linear | None = None, words: Words | None = None
     # Text without any listed word is hardly dialect, however the model likes its n-grams: classical prose is as far
     # from the standard it has seen. What speaks for classical speaks against dialect as well.
     n = np.minimum(view.n_words, 40)
-    spoken = np.minimum(features @ words.mixing, 1.5 + 2 * n * (features[:, 2] - 0.05))
+    spoken = np.minimum(features @ words.mixing, 1 + 2 * n * (features[:, 2] - 0.05))
     out[:, 2:] = (spoken - 0.5 * np.maximum(out[:, 1], 0))[:, None] + _log_softmax(region)
     return out
 

@@ -258,7 +258,7 @@ def detect_all(texts: Sequence[str]) -> list[tuple[str, float]]:
     out = []
     for i, code in enumerate(codes):
         named = {"egypt": "arz", "levant": "apc"}.get(region[i] or "") if variety[i] == "dialect" else None
-        if code == "ar" and named and how_sure[i] >= 0.5:
+        if code == "ar" and named and how_sure[i] >= 0.8:
             out.append((named, round(float(sure[i] * how_sure[i]), 3)))
         else:
             out.append((code, round(float(sure[i]), 3)))

@@ -215,16 +215,21 @@ def scores(view: View) -> Floats:
     free = (f["lines"] >= 6) & (f["line_words"] <= 7) & (f["short"] > 0.6) & (f["turns"] + f["items"] < 0.2)
     verse = cap("halved", 0.5) * (1 - prose) + np.maximum(rhyme, 0.6 * free * (f["stops"] < 0.05))
     many = f["lines"] >= 5
+    listed = np.where(many, cap("items", 0.3), 0)  # headings and lists: «#» is no tag there, speech no post
     out = 14 * rates
     out[:, 0] += 0.7 * prose - 2 * cap("items", 0.5) - 1.0 * cap("years", 0.06) - cap("vocalised", 0.2)
     out[:, 1] += 1.4 * cap("years", 0.04) + 0.8 * cap("months", 0.02) + 0.6 * cap("latin", 0.1) - cap("vocalised", 0.2)
     out[:, 2] += 1.2 * cap("vocalised", 0.3) + 2 * cap("quranic", 0.01) + 1.0 * cap("honorific", 0.03)
     out[:, 3] += 4 * verse - 1.5 * prose - 0.5
     out[:, 4] += 5 * cap("articles", 0.02) - 0.4
-    out[:, 5] += 2.5 * cap("tags", 0.08) + 3 * cap("emoji", 0.02) + 2 * cap("laughs", 0.05) + 1.6 * brief
-    out[:, 5] += 1.8 * cap("spoken", 0.25) - 0.5 * cap("years", 0.02)
+    out[:, 5] += 2.5 * cap("tags", 0.08) * (1 - listed) + 3 * cap("emoji", 0.02) + 2 * cap("laughs", 0.05) + 1.6 * brief
+    out[:, 5] += 1.8 * cap("spoken", 0.25) * (1 - 0.6 * listed) - 2 * cap("years", 0.03)
     out[:, 6] += 3 * np.where(f["lines"] >= 3, cap("turns", 0.6), 0) + 1.5 * cap("questions", 0.06) - 1.0
-    out[:, 7] += 4 * cap("markup", 0.02) * (f["words"] >= 20) + 2 * np.where(many, cap("items", 0.4), 0) - 0.5
+    out[:, 7] += (
+        4 * cap("markup", 0.015) * (f["words"] >= 20)
+        + 2.2 * listed * np.maximum(cap("latin", 0.02), cap("markup", 0.003))
+        - 0.5
+    )
     out[:, 8] += 0.5 * prose - 1.5 * cap("years", 0.01) - 1.0 * cap("latin", 0.05)
     return out
 

@@ -83,7 +83,7 @@ def _rates(groups: Iterable[Sequence[str]]) -> dict[str, float]:
 def _fit(labels: npt.NDArray[np.int64], texts: Sequence[str], meta: dict[str, Any]) -> Linear:
     clean = [_ARABIC_ONLY.sub(" ", _LINKS.sub(" ", t)) for t in texts]
     counts = np.bincount(labels, minlength=len(dialect.LEARNT))
-    weight = (counts.max() / counts) ** 0.5
+    weight = (counts.max() / counts) ** 0.75
     found = features(view(pa.array(clean, pa.large_string())), SPACE)
     return fit(
         found, labels, dialect.LEARNT, SPACE,
