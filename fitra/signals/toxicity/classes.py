@@ -25,33 +25,16 @@ from fitra import arabic
 from fitra.signals.linear import Hashes, Ints, mix, ngram_hashes
 from fitra.signals.view import View
 
-PREFIXES = tuple(
-    [
-        "و",
-        "ف",
-        "ب",
-        "ل",
-        "ك",
-        "ال",
-        "لل",
-        "وال",
-        "فال",
-        "بال",
-        "كال",
-        "ولل",
-        "يا",
-        "يال",
-        "هال",
-        "عال",
-        "ها",
-        "وب",
-        "ول",
-    ]
+# fmt: off
+PREFIXES = (
+    "و", "ف", "ب", "ل", "ك", "ال", "لل", "وال", "فال", "بال", "كال", "ولل", "يا", "يال",
+    "هال", "عال", "ها", "وب", "ول",
 )
 SHORT_PREFIXES = frozenset("فبلك")
-SUFFIXES = tuple(
-    ["ه", "ها", "هم", "هن", "ك", "كم", "كن", "ي", "نا", "ين", "ون", "ات", "وا", "و", "يه", "يين", "يون", "ا"]
+SUFFIXES = (
+    "ه", "ها", "هم", "هن", "ك", "كم", "كن", "ي", "نا", "ين", "ون", "ات", "وا", "و", "يه", "يين", "يون", "ا",
 )
+# fmt: on
 AIMED = ("يا", "يال", "هال")  # prefixes that aim a word at somebody
 _P = np.uint64(0x9E3779B97F4A7C15)
 FAR = 6  # words: classed words further apart are not paired

@@ -3,7 +3,7 @@
 Outputs: `toxicity`, a head of its own trained on toxic against not toxic whatever the kind (the maximum of the headings
 would only know what the headings know), and the five headings. Each margin was scaled so that its logistic is a
 probability on the calibration rows named in docs/toxicity.md. A long text is read by windows of 36 words, and its
-figure is the mean over the most toxic tenth of them: a paragraph of abuse shows in a page, one line on war does not
+figure is the mean over the most toxic fifth of them: a paragraph of abuse shows in a page, one line on war does not
 damn a book.
 """
 
@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 OUTPUTS = ("toxicity", *HEADINGS)
 SPACE = linear.Space(bits=19, ngrams=(2, 5), pairs=True, pooling="sqrt")
 CLASS_VALUE = 4.0  # what a class feature is worth in ordinary features
-WINDOW, SHARE = linear.WINDOW, 0.1
+WINDOW, SHARE = linear.WINDOW, 0.2
 
 
 def extra(view: View) -> linear.Extra:

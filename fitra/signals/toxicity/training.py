@@ -34,7 +34,7 @@ SHIPPED = tuple(name for name, (_, licence) in SETS.items() if licence == "A")
 PARTS = 5  # part 0 is the test part, part 1 sets what is chosen and calibrated, the rest trains
 HEADS = ("toxic", *HEADINGS, "negative")  # "negative": tone of a post, learnt from sentiment labels
 NEGATIVE_SHARE = 0.15  # of the tone head in the overall margin, both in standard deviations
-OWN_WEIGHT, CLEAN_WEIGHT = 0.1, 0.09  # of one example, one clean passage; a labelled row has about 1
+OWN_WEIGHT, CONTRAST_WEIGHT, CLEAN_WEIGHT = 0.1, 0.5, 0.09  # of one example, contrast, clean passage; rows have about 1
 EXAMPLES = 40  # filled copies of each hand-written template
 FALSE_ALARMS = 0.015  # share of clean articles that the default threshold may flag on the calibration part
 CLEAN_WORDS = 36
@@ -153,7 +153,8 @@ def clean_text(data: Path, parts: tuple[int, ...]) -> list[str]:
         for text in articles(data, name, parts):
             words = text.split()[:400]
             out += [" ".join(words[i : i + CLEAN_WORDS]) for i in range(0, len(words), CLEAN_WORDS)]
-    out += table(data / "parallel" / "tatoeba_ar_en.parquet")["ar"].to_pylist()[::3]
+    pairs = table(data / "parallel" / "tatoeba_ar_en.parquet")
+    out += pairs["ar"].to_pylist()[::3] + pairs["en"].to_pylist()[::10]
     return out + list(table(data / "parallel" / "tico19_ar_en.parquet")["ar"].to_pylist())
 
 
@@ -212,7 +213,9 @@ def assemble(data: Path, sets: Labelled, names: tuple[str, ...], parts: tuple[in
             for j, x in enumerate(HEADINGS):
                 if x != h and x != "spam" and h != "spam":
                     row[1 + j] = nan if (h, x) in _OVERLAP else 0.0
-    add(own, rows, OWN_WEIGHT, len(names))
+    for bad in (True, False):
+        at = [i for i, h in enumerate(of) if bool(h) == bad]
+        add([own[i] for i in at], [rows[i] for i in at], OWN_WEIGHT if bad else CONTRAST_WEIGHT, len(names))
     clean = clean_text(data, parts)
     add(clean, [[0.0] * 6 + [nan]] * len(clean), CLEAN_WEIGHT, len(names))
     posts = table(data / "dialect" / "arsarcasm_v2.parquet").to_pylist()
@@ -283,4 +286,4 @@ def make(data: Path, names: tuple[str, ...], seed: int = 0) -> linear.Linear:
     final = fit(assemble(data, sets, names, (1, 2, 3, 4), seed), seed)
     slope, offset = np.array(found["lines"], np.float32).T
     final = replace(final, bias=final.bias * slope + offset, meta={"threshold": found["threshold"], "sets": names})
-    return linear.quantised(final, final.table * slope)
+    return replace(final, weights=(final.table * slope).astype(np.float16))
