@@ -100,14 +100,6 @@ def _log_softmax(x: Floats) -> Floats:
     return np.asarray(x - np.log(np.exp(x).sum(axis=1, keepdims=True)))
 
 
-def _gather(view: View, words: Words, *figures: npt.NDArray[np.float32]) -> list[Floats]:
-    """Sums per text of figures of the listed words."""
-    at = pc.index_in(view.vocab, value_set=words.words)
-    known = np.asarray(pc.is_valid(at).to_numpy(zero_copy_only=False))
-    at = np.where(known, np.asarray(pc.fill_null(at, 0).to_numpy(zero_copy_only=False)), 0)
-    return [view.sums(figure[at] * known) for figure in figures]
-
-
 def mixture(dialect: Floats, learnt: Floats, n_words: Floats) -> Floats:
     """The features (n, 6) of dialect against standard: list evidence per word, the model's log-odds, both by length."""
     per_word, length = dialect / np.maximum(n_words, 1), np.log1p(n_words) / 4
@@ -126,7 +118,7 @@ def dialect_features(view: View, model: Linear, words: Words) -> tuple[Floats, F
     """`mixture` of each text (n, 6), and the model's log-probabilities (n, 4) of `LEARNT`."""
     learnt = _learnt(view, model)
     odds = np.logaddexp.reduce(learnt[:, 1:], axis=1) - learnt[:, 0]
-    (dialect,) = _gather(view, words, words.dialect)
+    dialect = kinds.listed_sums(view, words.words, words.dialect[:, None])[:, 0]
     return mixture(dialect, odds, view.n_words.astype(np.float64)), learnt
 
 
@@ -134,9 +126,8 @@ def evidence(view: View, model: Linear | None = None, words: Words | None = None
     """Log-odds (n, 9) of msa, classical and the `REGIONS` against msa; regions share what speaks for dialect."""
     model, words = model or load_model(), words or load_words()
     features, learnt = dialect_features(view, model, words)
-    regions = range(len(REGIONS))
-    classical, *of_words = _gather(view, words, words.classical, *(words.region[:, r] for r in regions))
-    region = np.stack(of_words, axis=1)
+    of_words = kinds.listed_sums(view, words.words, np.column_stack((words.classical, words.region)))
+    classical, region = of_words[:, 0], of_words[:, 1:]
     # The model knows three regions; the others are unlikely until their words are seen.
     known = np.maximum(0.5 * (learnt[:, 1:4] - learnt[:, 1:4].max(axis=1, keepdims=True)), -2)
     region[:, :3] += known

@@ -18,6 +18,7 @@ from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from fitra import arabic
@@ -157,9 +158,15 @@ def _sums(view: View, lexicon: frozenset[str]) -> Floats:
     return view.sums(view.member(lexicon))
 
 
-def _matches(view: View, pattern: str) -> npt.NDArray[np.float32]:
-    """1.0 for the words of the vocabulary that match, else 0.0."""
-    return np.asarray(pc.match_substring_regex(view.vocab, pattern).to_numpy(zero_copy_only=False), dtype=np.float32)
+def _matches(view: View, pattern: str, among: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+    """1.0 for the words of the vocabulary that match, else 0.0; only those with 1.0 in `among` are looked at."""
+    if among is None:
+        found = pc.match_substring_regex(view.vocab, pattern)
+        return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.float32)
+    out = np.zeros(len(view.vocab), dtype=np.float32)
+    at = np.flatnonzero(among)
+    out[at] = pc.match_substring_regex(view.vocab.take(pa.array(at)), pattern).to_numpy(zero_copy_only=False)
+    return out
 
 
 def _in_addresses(found: kinds.Letters) -> npt.NDArray[np.int64]:
@@ -218,13 +225,14 @@ def _arabic_script(view: View, found: kinds.Letters) -> tuple[npt.NDArray[np.int
 
 
 def _latin_script(view: View, found: kinds.Letters, in_latin: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
-    digits = _matches(view, _DIGIT_WORD) * (1 - _matches(view, _NO_DIGIT_WORD))
+    latin = _matches(view, "^[0-9]*[a-z\u00df-\u024f]")
+    digits = _matches(view, _DIGIT_WORD, latin) * (1 - _matches(view, _NO_DIGIT_WORD, latin))
     as_arabic = np.maximum(digits, view.member(_arabizi()))
-    words = np.maximum(view.sums(_matches(view, "^[0-9]*[a-z\u00df-\u024f]")), 1)
+    words = np.maximum(view.sums(latin), 1)
     english, only, others, mixed, shared = (
         x / words
         for x in (
-            _sums(view, ENGLISH) + 0.5 * view.sums(_matches(view, _ENGLISH_ENDING)),
+            _sums(view, ENGLISH) + 0.5 * view.sums(_matches(view, _ENGLISH_ENDING, latin)),
             _sums(view, ENGLISH_ONLY),
             _sums(view, LATIN_OTHERS),
             view.sums(as_arabic),

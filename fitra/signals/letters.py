@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fitra import arabic
 from fitra.signals.view import View
@@ -145,3 +147,15 @@ def span_sums(
     padded = flags if stops[-1] < len(flags) else np.append(flags, False)
     sums = np.add.reduceat(padded, edges, dtype=np.int64)[::2]
     return np.where(starts < stops, sums, 0)
+
+
+def listed_sums(view: View, words: pa.LargeStringArray, figures: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Sums over each text, (n, k), of figures (w, k) of listed words (w,): only their occurrences are looked at."""
+    at = pc.index_in(view.vocab, value_set=words)
+    row = np.asarray(pc.fill_null(at, -1).to_numpy(zero_copy_only=False))
+    listed = row >= 0
+    where = np.flatnonzero(listed[view.ids])
+    rows = row[view.ids[where]]
+    doc = np.repeat(np.arange(len(view)), np.diff(np.searchsorted(where, view.bounds)))
+    columns = [np.bincount(doc, figures[rows, k], minlength=len(view)) for k in range(figures.shape[1])]
+    return np.stack(columns, axis=1).astype(np.float64)

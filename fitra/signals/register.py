@@ -130,11 +130,8 @@ def figures(view: View) -> tuple[Floats, dict[str, Floats]]:
     """Cue rates (n, 9) and the layout figures by name, (n,) each."""
     found = kinds.letters(view)
     words, weights = cues()
-    at = pc.index_in(view.vocab, value_set=words)
-    known = np.asarray(pc.is_valid(at).to_numpy(zero_copy_only=False))
-    at = np.where(known, np.asarray(pc.fill_null(at, 0).to_numpy(zero_copy_only=False)), 0)
     n = np.maximum(view.n_words, 1).astype(np.float64)
-    rates = np.stack([view.sums(weights[at, r] * known) for r in range(len(REGISTERS))], axis=1)
+    rates = kinds.listed_sums(view, words, weights)
     rates /= (n + 4)[:, None]
     counts = found.counts
     chars = np.maximum(counts.sum(axis=1), 1).astype(np.float64)
@@ -185,10 +182,7 @@ _HONORIFIC = _lexicon("رحمه رضي صلى وسلم سبحانه حدثنا �
 def _spoken(view: View) -> Floats:
     """Evidence of dialect by listed words, summed: posts are written as people speak."""
     words = dialect.load_words()
-    at = pc.index_in(view.vocab, value_set=words.words)
-    known = np.asarray(pc.is_valid(at).to_numpy(zero_copy_only=False))
-    at = np.where(known, np.asarray(pc.fill_null(at, 0).to_numpy(zero_copy_only=False)), 0)
-    return view.sums(words.dialect[at] * known)
+    return kinds.listed_sums(view, words.words, words.dialect[:, None])[:, 0]
 
 
 def _questions(found: kinds.Letters) -> Floats:
