@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,12 @@ def clean(cfg: Corpus, out: Path) -> dict[str, Any]:
     if not cfg.inputs:
         raise FitraError("the corpus has no inputs.", "Give corpus.inputs in the recipe, or files on the command line.")
     sources = [(source, tables.resolve(source.path)) for source in cfg.inputs]
-    local = [Path(f) for _, found in sources for f in found if "://" not in str(f)]
+    files = [f for _, found in sources for f in found]
+    local = [Path(f) for f in files if "://" not in f.path]
     # Where the work is done never changes a result.
     settings: dict[str, Any] = {"corpus": cfg.model_dump(mode="json", exclude={"engine"})}
-    if remote := [str(f) for _, found in sources for f in found if "://" in str(f)]:
-        settings["remote"] = [tables.identity(f) for f in remote]
+    if remote := [tables.identity(f) for f in files if "://" in f.path]:
+        settings["remote"] = remote
     inputs: dict[str, Sequence[Path]] = {"inputs": local}
     if cfg.contamination.benchmarks:
         inputs["benchmarks"] = [Path(b.path) for b in cfg.contamination.benchmarks]
@@ -54,7 +56,7 @@ def clean(cfg: Corpus, out: Path) -> dict[str, Any]:
         return _clean(cfg, sources, st)
 
 
-def _clean(cfg: Corpus, sources: list[tuple[Source, list[Any]]], st: Stage) -> dict[str, Any]:
+def _clean(cfg: Corpus, sources: list[tuple[Source, list[tables.File]]], st: Stage) -> dict[str, Any]:
     out = st.out.resolve()
     work = out / ".work"
     mark = work / "fingerprint"
@@ -130,13 +132,15 @@ class _Runner:
         return results
 
 
-def _tasks(cfg: Corpus, sources: list[tuple[Source, list[Any]]], work: Path) -> list[shards.Task]:
+def _tasks(cfg: Corpus, sources: list[tuple[Source, list[tables.File]]], work: Path) -> list[shards.Task]:
     config = cfg.model_dump_json(exclude={"engine"})
     out: list[shards.Task] = []
     for n, (source, files) in enumerate(sources):
         pieces = tables.splits(files, cfg.shard_mb << 20)
+        if len(sources) > 1:
+            pieces = [replace(p, alone=False) for p in pieces]
         # A sample is read from the front, so it is one shard.
-        groups = [tuple(pieces)] if source.limit else [(p,) for p in pieces] if cfg.shard_mb > 0 else []
+        groups = [tuple(pieces)] if source.limit else [(p,) for p in pieces]
         for group in _packed(groups, cfg.shard_mb << 20):
             out.append(shards.Task(len(out), str(work), config, n, group, source.limit))
     return out

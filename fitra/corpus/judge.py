@@ -16,6 +16,7 @@ from fitra.artifacts import DOCUMENT_SCHEMA
 from fitra.corpus import filters
 from fitra.corpus.ingest import Document, labels_json
 from fitra.corpus.lines import Cutter
+from fitra.errors import FitraError
 from fitra.recipe import Corpus
 from fitra.signals import contamination, dialect, language, personal, quality, toxicity
 from fitra.signals.view import View, view
@@ -66,6 +67,9 @@ class Judge:
         self.cfg, self.work = cfg, work
         self.wanted = set(cfg.labels)
         self.score = toxicity.scorer(cfg.toxicity.scorer) if "toxicity" in self.wanted else None
+        known = [*toxicity.HEADINGS, "toxicity"]
+        if unknown := sorted(set(cfg.toxicity.drop_over) - set(known)):
+            raise FitraError(f"corpus.toxicity.drop_over: no heading '{unknown[0]}'.", f"Known: {', '.join(known)}.")
         self.index = contamination.Index.load(Path(work) / INDEX) if cfg.contamination.benchmarks else None
         self.cutters: dict[int, Cutter] = {}
 

@@ -11,7 +11,8 @@ from fitra.recipe.contamination import Contamination
 from fitra.recipe.engine import Engine
 from fitra.recipe.filters import Filters
 
-LABELS = ("language", "variety", "register", "quality", "toxicity")
+Label = Literal["language", "variety", "register", "quality", "toxicity"]
+LABELS: tuple[Label, ...] = ("language", "variety", "register", "quality", "toxicity")
 
 
 class Source(Config):
@@ -74,7 +75,7 @@ class Corpus(Config):
     toxicity: Toxicity = Toxicity()
     personal_data: Literal["keep", "mask", "standin", "drop"] = "mask"
     personal_kinds: list[str] | None = Field(None, description="email, phone ...; without it all kinds")
-    labels: list[Literal["language", "variety", "register", "quality", "toxicity"]] = ["language", "variety", "quality"]
+    labels: list[Label] = [k for k in LABELS if k != "toxicity"]
     dedupe: Dedupe = Dedupe()
     contamination: Contamination = Contamination()
     engine: Engine = Engine()

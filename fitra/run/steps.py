@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fitra import __version__
+from fitra import __version__, tables
 from fitra.artifacts import MANIFEST, config_dict, fingerprint
 from fitra.errors import FitraError
-from fitra.recipe import Config, Recipe, Source, World
+from fitra.recipe import Config, Engine, Recipe, Source, World
 
 WriteWorld = Callable[[World, int, Path], Any]
 Folders = Mapping[str, Path]
@@ -25,7 +25,7 @@ class Step:
     """One stage of a run: `make(folder, folders_of_needed_steps)` writes it; `files` are inputs outside the run."""
 
     name: str
-    config: Config
+    config: Config | Mapping[str, Any]
     needs: tuple[str, ...]
     files: tuple[Path, ...]
     make: Callable[[Path, Folders], Any]
@@ -115,7 +115,14 @@ def _corpus(recipe: Recipe, world: tuple[str, ...]) -> Step:
             inputs.append(Source(path=str(at["world"] / "documents"), licence="Apache-2.0", licence_class="A"))
         return corpus.clean(cfg.model_copy(update={"inputs": inputs}), out)
 
-    return Step("corpus", cfg, world, _files([s.path for s in cfg.inputs]), make, {"sources": len(cfg.inputs)})
+    # Where the work is done never changes a result; what lies elsewhere is known by what its store says of it.
+    key: dict[str, Any] = {"corpus": cfg.model_copy(update={"engine": Engine()})}
+    paths = [s.path for s in cfg.inputs]
+    if remote := [p for p in paths if "://" in p]:
+        key["remote"] = [tables.identity(f) for p in remote for f in tables.resolve(p)]
+    others = [*cfg.dedupe.against, *(b.path for b in cfg.contamination.benchmarks)]
+    files = _files([*(p for p in paths if "://" not in p), *others])
+    return Step("corpus", key, world, files, make, {"sources": len(cfg.inputs)})
 
 
 def _align(recipe: Recipe, ledger: Path) -> Step:
