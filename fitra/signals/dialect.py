@@ -148,7 +148,7 @@ def _classical(view: View, listed: Floats) -> Floats:
     share = (listed + 2 * view.sums(_matches(view, _FA_VERB)) - 2 * view.sums(_matches(view, _YEAR))) / n
     found = kinds.letters(view)
     vocalised = found.counts[:, kinds.MARK] / np.maximum(found.in_arabic, 1)
-    # Few words scatter more: the bar is set where 2 to 3% of Wikipedia, of either length, would pass it.
+    # Few words scatter more: at this bar 2 to 4% of Wikipedia, of either length, passes it.
     over = share - 0.045 - 0.35 / np.sqrt(n)
     return np.asarray(4 * np.sqrt(np.minimum(n, 400)) * over + 6 * np.clip(2 * vocalised - 0.3, 0, 1))
 
