@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -64,11 +66,29 @@ def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
             return
 
 
+@contextmanager
+def _main_left_alone() -> Iterator[None]:
+    """Keep workers from running the user's script again, which without a __main__ guard would start more workers.
+
+    They need nothing of it: the functions they run live in modules.
+    """
+    main = sys.modules["__main__"]
+    held = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
+    for name in held:
+        setattr(main, name, None)
+    try:
+        yield
+    finally:
+        for name, value in held.items():
+            setattr(main, name, value)
+
+
 class _Worker:
     def __init__(self, context: Any, function: Callable[[Any], Any]) -> None:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(function, theirs), daemon=True)
-        self.process.start()
+        with _main_left_alone():
+            self.process.start()
         theirs.close()  # so that the pipe ends with the worker
         self.task = -1
 

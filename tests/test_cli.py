@@ -123,7 +123,8 @@ def test_a_run_against_a_dead_endpoint_is_one_line(tmp_path: Path) -> None:
 def test_one_document_of_50_mb(tmp_path: Path) -> None:
     text = "\n".join(f"{GOOD} رقم {i}." for i in range(330_000))
     pq.write_table(pa.table({"id": ["big"], "text": [text]}), tmp_path / "big.parquet")
-    p = fitra("corpus", "clean", tmp_path / "big.parquet", "--out", tmp_path / "o")
+    # The same sentence with other numbers is nothing to keep; here only its size matters.
+    p = fitra("corpus", "clean", tmp_path / "big.parquet", "--out", tmp_path / "o", "--set", "filters.preset=none")
     assert p.returncode == 0, p.stderr
     kept = pq.read_table(tmp_path / "o/documents", columns=["text"]).column(0).to_pylist()
     assert sum(map(len, kept)) > 0.95 * len(text)
