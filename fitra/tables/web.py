@@ -16,7 +16,7 @@ import xxhash
 from fitra.errors import FitraError
 from fitra.tables import encoding
 from fitra.tables.batch import Row, set_label
-from fitra.tables.files import Damaged, name_of, open_file
+from fitra.tables.files import Damaged, blocks, name_of
 from fitra.tables.remote import hide_secrets
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ MAX_DEPTH = 256  # elements within elements; finding the main text takes time in
 _DEEP = ">".join(["*"] * MAX_DEPTH)
 _META = re.compile(rb"<(?:meta|\?xml)\b[^>]{0,300}?(?:charset|encoding)\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{2,30})", re.I)
 _HTML = ("text/html", "application/xhtml+xml")
-_LINKS = 0.7  # share of a block's text within links above which it is navigation
-_BLOCKS = "td, ul, ol, dl, nav, table, div, section, p, center"
+MAX_LINKS = 5000  # a page of more is left as it is: looking at all of them would take too long
+_LINKS = 0.7  # share of a cell's text within links above which it is navigation
 
 
 def records(split: Split, text: str) -> Iterator[tuple[str, Row | None, str]]:
@@ -44,27 +44,56 @@ def records(split: Split, text: str) -> Iterator[tuple[str, Row | None, str]]:
             f"{split.path}: WARC files need FastWARC and Resiliparse.", "pip install 'fitra[crawl]'"
         ) from None
     name, number = name_of(split.path), 0
+    packed = split.path.lower().endswith((".gz", ".zst"))
     wanted = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
-    with open_file(split.path) as raw:
-        archive = iter(ArchiveIterator(cast(BinaryIO, raw), parse_http=False))
-        while True:
-            try:
-                record = next(archive)
-            except StopIteration:
-                break
-            except Exception as e:  # FastWARC raises its own kinds
-                raise Damaged(f"the archive breaks after record {number}: {e}") from None
-            number += 1
-            if not record.record_type & wanted:
-                continue
-            row, reason = None, ""
+    stream = _Unpacked(blocks(split.path))
+    archive = iter(ArchiveIterator(cast(BinaryIO, stream), parse_http=False))
+    while True:
+        try:
+            record = next(archive)
+        except StopIteration:
+            break
+        except Exception as e:  # FastWARC raises its own kinds
+            raise Damaged(f"the archive breaks after record {number}: {hide_secrets(str(e))[:200]}") from None
+        number += 1
+        row, reason = None, ""
+        end = record.stream_pos + record.content_length  # of what is stored, before a body is unpacked
+        if record.record_type & wanted:
             try:
                 row, reason = _page(record, text, WarcRecordType)
-            except Exception as e:  # a hostile page must not end the file
+            except BaseException as e:  # a hostile page must not end the file, nor a panic of the parser
+                if not isinstance(e, Exception) and type(e).__name__ != "PanicException":
+                    raise
                 reason = f"cannot be parsed: {hide_secrets(str(e))[:100] or type(e).__name__}"
+        record.consume()
+        if stream.problem or (not packed and end > split.size):
+            raise Damaged(f"record {number} is cut: {stream.problem or 'the file ends too early'}")
+        if reason or row is not None:
             yield f"{name}:{number}", row, reason
-    if not number:
-        raise Damaged("no WARC record")
+    if stream.problem or not number:
+        raise Damaged(str(stream.problem or "no WARC record"))
+
+
+class _Unpacked:
+    """Blocks as the kind of file that FastWARC reads; what breaks it is kept, for FastWARC takes it for the end."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.pieces, self.block, self.at, self.before = pieces, b"", 0, 0
+        self.problem: Exception | None = None
+
+    def tell(self) -> int:
+        return self.before + self.at
+
+    def read(self, size: int = -1) -> bytes:
+        if self.at == len(self.block):
+            self.before += self.at
+            try:
+                self.block, self.at = next(self.pieces, b""), 0
+            except (Damaged, OSError, FitraError) as e:
+                self.problem, self.block, self.at = e, b"", 0
+        out = self.block[self.at : self.at + size] if size >= 0 else self.block[self.at :]
+        self.at += len(out)
+        return out
 
 
 def _page(record: Any, text: str, types: Any) -> tuple[Row | None, str]:
@@ -78,6 +107,9 @@ def _page(record: Any, text: str, types: Any) -> tuple[Row | None, str]:
         "date": headers.get("WARC-Date"),
         "source": host(url),
     }
+    if record.content_length > 2 * MAX_PAGE_BYTES:
+        return None, f"a page of more than {MAX_PAGE_BYTES >> 20} MB"
+    record.freeze()  # a page left unread in the middle of its compressed body must not cost the next record
     if record.record_type == types.conversion:
         return _finish(row, text, *encoding.decode(record.reader.read(MAX_PAGE_BYTES)), "")
     declared: list[str | None] = []
@@ -145,17 +177,26 @@ def main_text(raw: bytes, declared: list[str | None]) -> tuple[str, str, str]:
 
 
 def _prune_links(tree: Any) -> None:
-    """Take out blocks of three or more links that are little else: the menus of pages laid out in tables."""
-    if len(tree.body.query_selector_all("a")) < 3:
+    """Take out table cells of three or more links that are little else: the menus of pages laid out in tables."""
+    cells = tree.body.query_selector_all("td")
+    if not cells or not 3 <= len(tree.body.query_selector_all("a")) <= MAX_LINKS:
         return
-    for node in tree.body.query_selector_all(_BLOCKS):
+    menus = []
+    for node in cells[:MAX_LINKS]:  # a slice: each single item would search the page anew
         links = node.query_selector_all("a")
-        if len(links) < 3:
-            continue
-        total = len("".join(node.text.split()))
-        linked = sum(len("".join(a.text.split())) for a in links)
-        if total and linked > _LINKS * total:
-            node.decompose()
+        if len(links) >= 3:
+            linked = sum(len("".join(a.text.split())) for a in links[:])
+            if linked > _LINKS * len("".join(node.text.split())):
+                menus.append(node)
+    # What lies within another is freed with it and must not be touched again.
+    found = set(menus)
+    for node in [n for n in menus if not any(a in found for a in _ancestors(n))]:
+        node.decompose()
+
+
+def _ancestors(node: Any) -> Iterator[Any]:
+    while (node := node.parent) is not None:
+        yield node
 
 
 def _tidy(text: str) -> str:
