@@ -83,24 +83,28 @@ def main() -> None:
     raw = Path(args.data) / "raw"
     megabytes, n = write(raw, work / "data", args.limit_mb)
     print(f"{n:,} documents, {megabytes:.1f} MB of text, {CORES} cores\n")
-    print("engine | seconds | MB/s/core | peak RSS | documents kept")
-    took = {}
+    print("engine | seconds | MB/s/core | processor seconds | peak RSS | documents kept")
+    took, cpu = {}, {}
     for name in args.peers.split(","):
         times = args.repeat if name == "fitra" else 1
         runs = [engine(name, work / "data", work / name, args) for _ in range(times)]
         best = min(runs, key=lambda m: m.seconds)
-        took[name] = best.seconds
+        took[name], cpu[name] = best.seconds, best.cpu
         kept = best.said["counts"]["kept"] if name == "fitra" else best.said["kept"]
         rate = megabytes / best.seconds / CORES
-        print(f"{name} | {best.seconds:.1f} | {rate:.2f} | {best.peak / 1e9:.2f} GB | {kept:,} of {n:,}")
+        print(
+            f"{name} | {best.seconds:.1f} | {rate:.2f} | {best.cpu:.1f} | {best.peak / 1e9:.2f} GB | {kept:,} of {n:,}"
+        )
     if "fitra" in took:
         whole, n = write(raw, work / "all", None)
         m = engine("fitra", work / "all", work / "fitra", args)
-        rate, kept = whole / m.seconds / CORES, m.said["counts"]["kept"]
-        print(f"fitra, all {whole:.0f} MB | {m.seconds:.1f} | {rate:.2f} | {m.peak / 1e9:.2f} GB | {kept:,} of {n:,}")
+        kept = m.said["counts"]["kept"]
+        cells = [f"fitra, all {whole:.0f} MB", f"{m.seconds:.1f}", f"{whole / m.seconds / CORES:.2f}", f"{m.cpu:.1f}"]
+        print(" | ".join([*cells, f"{m.peak / 1e9:.2f} GB", f"{kept:,} of {n:,}"]))
         reasons = sorted(m.said["reasons"].items(), key=lambda item: -item[1])
         print("removed of all: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
     if len(took) == 2:
+        print(f"ratio of processor seconds: {cpu['datatrove'] / cpu['fitra']:.1f}")
         print(f"filter: {took['datatrove'] / took['fitra']:.1f}")
     if not args.work:
         shutil.rmtree(work)

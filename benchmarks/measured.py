@@ -19,9 +19,10 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 
 @dataclass
 class Measured:
-    """One command: seconds on the wall, the highest sum of resident memory, the JSON object it printed last."""
+    """One command: its time, the highest sum of resident memory, the JSON object it printed last."""
 
     wall: float
+    cpu: float  # seconds of processors, of all its processes, start and imports included (Linux; elsewhere 0)
     peak: int  # bytes, summed over the process and its descendants
     said: dict[str, Any]
 
@@ -59,10 +60,11 @@ def peer(name: str, peers: Path) -> str:
     return str(python)
 
 
-def _tree(root: int) -> int:
-    """Resident bytes of a process and its descendants (Linux; elsewhere 0)."""
+def _tree(root: int, spent: dict[int, float]) -> int:
+    """Resident bytes of a process and its descendants (Linux; elsewhere 0); notes the processor seconds of each."""
     parents: dict[int, int] = {}
     resident: dict[int, int] = {}
+    ticks: dict[int, float] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = entry.read_text(errors="replace").rsplit(")", 1)[1].split()
@@ -70,12 +72,15 @@ def _tree(root: int) -> int:
             continue
         parents[int(entry.parent.name)] = int(fields[1])
         resident[int(entry.parent.name)] = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+        ticks[int(entry.parent.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     total = 0
     for pid in resident:
         at = pid
         while at and at != root:
             at = parents.get(at, 0)
-        total += resident[pid] if at == root else 0
+        if at == root:
+            total += resident[pid]
+            spent[pid] = ticks[pid]
     return total
 
 
@@ -86,8 +91,9 @@ def run(command: list[str], quiet: bool = True) -> Measured:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=err if quiet else None, env=env)
         peak = 0
+        spent: dict[int, float] = {}
         while process.poll() is None:
-            peak = max(peak, _tree(process.pid))
+            peak = max(peak, _tree(process.pid, spent))
             time.sleep(0.1)
         wall = time.perf_counter() - start
         out.seek(0)
@@ -96,4 +102,4 @@ def run(command: list[str], quiet: bool = True) -> Measured:
             print(err.read()[-4000:], file=sys.stderr)
             raise subprocess.CalledProcessError(process.returncode, command)
         last = next((line for line in reversed(out.read().splitlines()) if line.startswith("{")), "{}")
-    return Measured(wall, peak, json.loads(last))
+    return Measured(wall, sum(spent.values()), peak, json.loads(last))

@@ -64,7 +64,7 @@ def main() -> None:
     args = parser.parse_args()
     work = folder(args.work)
     real = paragraphs(Path(args.data) if args.data else None)
-    print("GB | seconds | MB/s | peak RSS GB | documents GB", flush=True)
+    print("GB | seconds | MB/s | processor s/GB | peak RSS GB | documents GB", flush=True)
     rates = []
     for gigabytes in sorted(args.gb):
         size = grow(work / "input", gigabytes, real)
@@ -74,7 +74,10 @@ def main() -> None:
         m = run(command + [part for given in args.set for part in ("--set", given)])
         kept = sum(f.stat().st_size for f in (out / "documents").glob("*")) / 1e9
         rates.append(m.wall / size)
-        print(f"{size:.2f} | {m.wall:.0f} | {1e3 / rates[-1]:.1f} | {m.peak / 1e9:.2f} | {kept:.2f}", flush=True)
+        print(
+            f"{size:.2f} | {m.wall:.0f} | {1e3 / rates[-1]:.1f} | {m.cpu / size:.0f} | {m.peak / 1e9:.2f} | {kept:.2f}",
+            flush=True,
+        )
     print(f"memory: {rates[-1] / rates[0]:.2f}")
     shutil.rmtree(work / "out", ignore_errors=True)
     if not args.work:
