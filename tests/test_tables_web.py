@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,3 +240,22 @@ def test_the_hub_through_its_file_system(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(FitraError, match=r"fitra\[hub\]"):
         tables.resolve("hf://datasets/me/set")
+
+
+def test_credentials_that_s3_does_not_know_are_one_line(server: str, tmp_path: Path) -> None:
+    """In a process of its own, where the server checks keys."""
+    code = (
+        "import sys; from moto.server import ThreadedMotoServer\n"
+        "s = ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False); s.start()\n"
+        "import os; os.environ['AWS_ENDPOINT_URL'] = 'http://%s:%d' % s.get_host_and_port()\n"
+        "from fitra import tables; from fitra.errors import FitraError\n"
+        "try: tables.resolve('s3://private/a.jsonl')\n"
+        "except FitraError as e: print(e)\n"
+        "s.stop()"
+    )
+    env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    env |= {"INITIAL_NO_AUTH_ACTION_COUNT": "0", "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1",
+            "HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": "unknown-id", "AWS_SECRET_ACCESS_KEY": KEY}  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("s3://private/a.jsonl: access denied, or no credentials. Set AWS_ACCESS_KEY_ID"), done
+    assert done.stdout.count("\n") == 1 and KEY not in done.stdout and "unknown-id" not in done.stdout
