@@ -35,7 +35,7 @@ __all__ = [
 
 ARMS = ("original", "aligned")
 # Keys that hold paths, resolved against the recipe's folder.
-PATH_KEYS = {"out", "path", "quran", "parallel", "instructions", "prompts", "acva", "exams", "retention", "against"}
+PATH_KEYS = {"out", "path", "quran", "parallel", "instructions", "prompts", "acva", "exams", "retention", "against", "fineweb2"}
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
