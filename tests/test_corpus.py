@@ -172,6 +172,25 @@ def test_clear_errors(tmp_path: Path) -> None:
         corpus.clean(Corpus(), tmp_path / "out")
 
 
+def test_one_bad_file_among_many_harms_no_other_but_an_input_of_nothing_stops(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for k in range(3):
+        jsonl(folder / f"{k}.jsonl", [{"id": f"{k}-{i}", "text": prose(10 * k + i)} for i in range(5)])
+    (folder / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a"}\n' * 1000)[:40])
+    (folder / "photo.jpg").write_bytes(b"x")
+    m = corpus.clean(config(folder), tmp_path / "out")
+    assert (m["counts"]["kept"], m["counts"]["quarantined"]) == (15, 1)
+    assert m["notes"]["ignored"] == {"files": 1, "first": ["photo.jpg"]}
+    (row,) = read_table(tmp_path / "out", "quarantine").to_pylist()
+    assert "cut.jsonl.gz" in row["where"]
+    (tmp_path / "other").mkdir()
+    for k in range(2):
+        jsonl(tmp_path / "other" / f"{k}.jsonl", [{"body": prose(i)} for i in range(5)])
+    with pytest.raises(FitraError, match="body"):
+        corpus.clean(config(folder, tmp_path / "other"), tmp_path / "never")
+
+
 def test_columns_ids_and_licences(tmp_path: Path) -> None:
     own = {"licence_class": "B", "licence": "CC BY-SA", "url": "u", "source": "s", "pair_id": "p", "genre": "news",
            "labels": '{"kept":1}', "truth": "secret"}  # fmt: skip

@@ -37,8 +37,9 @@ def clean(cfg: Corpus, out: Path) -> dict[str, Any]:
     """
     if not cfg.inputs:
         raise FitraError("the corpus has no inputs.", "Give corpus.inputs in the recipe, or files on the command line.")
-    sources = [(source, tables.resolve(source.path)) for source in cfg.inputs]
-    files = [f for _, found in sources for f in found]
+    found = [tables.find(source.path) for source in cfg.inputs]
+    sources = [(source, f.files) for source, f in zip(cfg.inputs, found, strict=True)]
+    files = [f for _, listed in sources for f in listed]
     local = [Path(f) for f in files if "://" not in f.path]
     # Where the work is done never changes a result.
     settings: dict[str, Any] = {"corpus": cfg.model_dump(mode="json", exclude={"engine"})}
@@ -53,6 +54,8 @@ def clean(cfg: Corpus, out: Path) -> dict[str, Any]:
     with open_stage(Path(out), stage=STAGE, config=settings, inputs=inputs, version=version) as st:
         if st.done:
             return read_manifest(Path(out))
+        if ignored := sorted({name for f in found for name in f.ignored}):
+            st.notes["ignored"] = {"files": sum(len(f.ignored) for f in found), "first": ignored[:10]}
         return _clean(cfg, sources, st)
 
 
@@ -74,7 +77,9 @@ def _clean(cfg: Corpus, sources: list[tuple[Source, list[tables.File]]], st: Sta
     if cfg.dedupe.lines.min_documents:
         say(lines.count, tasks, "Counting lines")
         st.notes["repeated_lines"] = lines.find(cfg.dedupe.lines, work, len(tasks))
-    for found in say(shards.run, tasks, "Reading, labelling and judging", shards.finished):
+    reports = say(shards.run, tasks, "Reading, labelling and judging", shards.finished)
+    _stop_where_an_input_gave_nothing(tasks, reports)
+    for found in reports:
         counts.update({k: v for k, v in found["counts"].items() if k in ("read", "split_added")})
     say(shards.sign, [t for t in earlier if t.splits], "Reading earlier runs", shards.finished)
     keys = Keys(
@@ -109,6 +114,19 @@ def _clean(cfg: Corpus, sources: list[tuple[Source, list[tables.File]]], st: Sta
     st.licence_class = worst_licence(sorted(classes, key=str))
     st.notes["fold_version"] = arabic.FOLD_VERSION
     return st.commit()
+
+
+def _stop_where_an_input_gave_nothing(tasks: Sequence[shards.Task], reports: Sequence[dict[str, Any]]) -> None:
+    """Raise the first trouble of an input none of whose rows could be read, say for a wrong `text` column."""
+    for source in sorted({t.source for t in tasks}):
+        mine = [r for t, r in zip(tasks, reports, strict=True) if t.source == source]
+        good = sum(r["counts"].get("read", 0) - r["counts"].get("quarantined", 0) for r in mine)
+        trouble = next((r["trouble"] for r in mine if r["trouble"]), None)
+        if trouble and not good:
+            for t in tasks:  # read again once it is mended
+                if t.source == source:
+                    t.file("json").unlink(missing_ok=True)
+            raise FitraError(trouble[0], trouble[1])
 
 
 class _Runner:

@@ -116,7 +116,8 @@ def run(task: Task) -> dict[str, Any]:
     bad = _Writer(task.file("bad.parquet"), BAD_SCHEMA)
     compared = _Writer(task.file("keys.parquet"), keys.schema(cfg.dedupe), "none")
     hits = _Writer(task.file("hits.parquet"), HITS_SCHEMA)
-    for file, rows, refused in _batches(cfg, task):
+    trouble: list[str] = []
+    for file, rows, refused in _batches(cfg, task, trouble):
         counts["read"] += len(rows) + len(refused)
         counts["bytes"] += sum(len(r[cfg.inputs[task.source].text]) for r in rows)
         bad.add(pa.Table.from_pylist(refused, schema=BAD_SCHEMA))
@@ -136,8 +137,10 @@ def run(task: Task) -> dict[str, Any]:
         compared.add(keys_of(cfg, got.kept, got.folded))
     for writer in (kept, removed, bad, compared, hits):
         writer.close()
-    write_json(task.file("json"), {"counts": dict(counts)})
-    return {"counts": dict(counts)}
+    # What is wrong with a file is one bad row; where a whole input gives nothing, it is what the run stops with.
+    report = {"counts": dict(counts), "trouble": trouble}
+    write_json(task.file("json"), report)
+    return report
 
 
 def _hit(counts: Counter[str], where: str, row: int, hit: contamination.Hit) -> dict[str, Any]:
@@ -164,11 +167,15 @@ def sign(task: Task) -> dict[str, Any]:
     return {}
 
 
-def _batches(cfg: Corpus, task: Task) -> Iterator[tuple[str, list[tables.Row], list[dict[str, str]]]]:
+def _batches(
+    cfg: Corpus, task: Task, trouble: list[str]
+) -> Iterator[tuple[str, list[tables.Row], list[dict[str, str]]]]:
     source = cfg.inputs[task.source]
     left = task.limit if task.limit is not None else -1
     for split in task.splits:
         for batch in tables.read_split(split, source.text, source.id or "id"):
+            if batch.error and not trouble:
+                trouble += [batch.error, batch.hint]
             rows = batch.rows if left < 0 else batch.rows[:left]
             left -= len(rows) if left >= 0 else 0
             yield split.path, rows, batch.bad
