@@ -19,7 +19,7 @@ import yaml
 
 from fitra.errors import FitraError
 from fitra.signals import linear
-from fitra.signals.toxicity import model
+from fitra.signals.toxicity import classes, model
 from fitra.signals.toxicity.lexicon import HEADINGS
 from fitra.signals.view import View, view
 
@@ -35,6 +35,8 @@ PARTS = 5  # part 0 is the test part, part 1 sets what is chosen and calibrated,
 HEADS = ("toxic", *HEADINGS, "negative")  # "negative": tone of a post, learnt from sentiment labels
 NEGATIVE_SHARE = 0.15  # of the tone head in the overall margin, both in standard deviations
 OWN_WEIGHT, CONTRAST_WEIGHT, CLEAN_WEIGHT = 0.1, 0.5, 0.09  # of one example, contrast, clean passage; rows have about 1
+OWN_FOR_HEADINGS = 5.0  # how much more our own rows weigh in the headings than in the overall head
+HEADING_RATE = 0.2  # base rate at which the headings are calibrated: their sets are too odd a mix to say one
 EXAMPLES = 40  # filled copies of each hand-written template
 FALSE_ALARMS = 0.015  # share of clean articles that the default threshold may flag on the calibration part
 CLEAN_WORDS = 36
@@ -158,17 +160,27 @@ def clean_text(data: Path, parts: tuple[int, ...]) -> list[str]:
     return out + list(table(data / "parallel" / "tico19_ar_en.parquet")["ar"].to_pylist())
 
 
-def headings(row: dict[str, Any], source: str, label: int) -> list[float]:
-    """What a labelled row says about each heading; NaN where it says nothing."""
+def headings(row: dict[str, Any], source: str, label: int, obscene: bool = False) -> list[float]:
+    """What a labelled row says about each heading; NaN where it says nothing; `obscene`: it has an obscene word."""
     raw, sub = str(row.get("label_raw") or ""), str(row.get("subtype") or "")
     nan = float("nan")
     if not label and source != "hatecheck":
         return [0.0, 0.0, 0.0, 0.0, nan]
     if source == "hatecheck":
         threat = 1.0 if sub.startswith("threat") else nan if label else 0.0
-        return [0.0 if sub.startswith(("ident", "negate", "counter")) else nan, float(label), nan, threat, 0.0]
+        calm = 0.0 if sub.startswith(("ident", "negate", "counter")) else nan
+        return [calm, float(label), 1.0 if obscene and label else nan, threat, 0.0]
     hate = 1.0 if "hate" in sub or "hateful" in raw else 0.0 if raw in ("Offensive", "abusive", "OFF") else nan
-    return [1.0 if hate != 1.0 else nan, hate, 1.0 if sub == "vulgar" else nan, nan, nan]
+    return [1.0 if hate != 1.0 else nan, hate, 1.0 if sub == "vulgar" or obscene else nan, nan, nan]
+
+
+def obscene(texts: list[str]) -> list[bool]:
+    """Whether each text has a word of the class `sexslur`."""
+    v = view(texts)
+    bit = 1 << classes.lexicon().names.index("sexslur")
+    bits = classes.classes(v, linear.ngram_hashes(v.vocab, (0, 0))[0]) & bit
+    found = np.concatenate(([0], np.cumsum(bits > 0)))
+    return (found[v.bounds[1:]] > found[v.bounds[:-1]]).tolist()  # type: ignore[no-any-return]
 
 
 # (heading of an example, another heading it may have too): those are not known for the example.
@@ -204,7 +216,11 @@ def assemble(data: Path, sets: Labelled, names: tuple[str, ...], parts: tuple[in
 
     for group, name in enumerate(names):
         at = np.flatnonzero((sets.source == name) & np.isin(sets.part, parts))
-        rows = [[float(sets.label[i]), *headings(sets.rows[i], name, int(sets.label[i])), nan] for i in at]
+        bad = obscene([sets.texts[i] for i in at])
+        rows = [
+            [float(sets.label[i]), *headings(sets.rows[i], name, int(sets.label[i]), b), nan]
+            for i, b in zip(at, bad, strict=True)
+        ]
         add([sets.texts[i] for i in at], rows, (2000 / max(1, len(at))) ** 0.5, group)
     own, of = examples(parts, seed)
     rows = [[float(bool(h) and h != "spam"), *(float(h == x) for x in HEADINGS), nan] for h in of]
@@ -213,9 +229,9 @@ def assemble(data: Path, sets: Labelled, names: tuple[str, ...], parts: tuple[in
             for j, x in enumerate(HEADINGS):
                 if x != h and x != "spam" and h != "spam":
                     row[1 + j] = nan if (h, x) in _OVERLAP else 0.0
-    for bad in (True, False):
-        at = [i for i, h in enumerate(of) if bool(h) == bad]
-        add([own[i] for i in at], [rows[i] for i in at], OWN_WEIGHT if bad else CONTRAST_WEIGHT, len(names))
+    for abusive in (True, False):
+        some = [i for i, h in enumerate(of) if bool(h) == abusive]
+        add([own[i] for i in some], [rows[i] for i in some], OWN_WEIGHT if abusive else CONTRAST_WEIGHT, len(names))
     clean = clean_text(data, parts)
     add(clean, [[0.0] * 6 + [nan]] * len(clean), CLEAN_WEIGHT, len(names))
     posts = table(data / "dialect" / "arsarcasm_v2.parquet").to_pylist()
@@ -224,9 +240,16 @@ def assemble(data: Path, sets: Labelled, names: tuple[str, ...], parts: tuple[in
     return Set(
         texts,
         np.array(labels, np.float32),
-        np.repeat(np.array(weight, np.float32)[:, None], len(HEADS), axis=1),
+        _weights(np.array(weight, np.float32), np.array(groups) == len(names)),
         np.array(groups, np.int64),
     )
+
+
+def _weights(weight: npt.NDArray[np.float32], own: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """(n, len(HEADS)); the headings learn more from our own rows, since the sets say little of them."""
+    out = np.repeat(weight[:, None], len(HEADS), axis=1)
+    out[own, 1:-1] *= OWN_FOR_HEADINGS
+    return out
 
 
 def fit(train: Set, seed: int, epochs: int = 4) -> linear.Linear:
@@ -262,7 +285,8 @@ def platt(margin: npt.NDArray[Any], label: npt.NDArray[Any], weight: npt.NDArray
 def calibrated(found: linear.Linear, data: Path, sets: Labelled, names: tuple[str, ...], seed: int) -> dict[str, Any]:
     """Slopes, offsets and the default threshold, from part 1 of the sets, our examples and clean articles.
 
-    Each set and the clean articles weigh the same in `toxicity`, so its base rate is that of such a mix.
+    Each set weighs the same in `toxicity`, and our examples with clean passages weigh as one set, so its base rate is
+    that of such a mix; the headings are set to a base rate of `HEADING_RATE`.
     """
     rows = assemble(data, sets, names, (1,), seed)
     v = view(rows.texts)
@@ -272,7 +296,12 @@ def calibrated(found: linear.Linear, data: Path, sets: Labelled, names: tuple[st
     lines = []
     for j in range(len(model.OUTPUTS)):
         known = ~np.isnan(rows.labels[:, j])
-        lines.append(platt(margins[known, j], rows.labels[known, j].astype(np.float64), weight[known]))
+        y = rows.labels[known, j].astype(np.float64)
+        w = weight[known]
+        if j:
+            for value, rate in ((1, HEADING_RATE), (0, 1 - HEADING_RATE)):
+                w[y == value] *= 1000 * rate / max(1e-9, w[y == value].sum())
+        lines.append(platt(margins[known, j], y, w))
     clean = view(articles(data, "ar_wiki", (1,)))
     figure = found.margins(clean, model.WINDOW, model.SHARE, model.extra(clean))[:, 0] * lines[0][0] + lines[0][1]
     allowed = 1 / (1 + np.exp(-np.quantile(figure, 1 - FALSE_ALARMS)))
