@@ -187,7 +187,9 @@ def _earlier(cfg: Corpus, work: Path, first: int) -> list[shards.Task]:
             continue
         pieces = tables.splits(tables.resolve(path), cfg.shard_mb << 20)
         for group in _packed([(p,) for p in pieces], cfg.shard_mb << 20):
-            task = shards.Task(first + len(out), str(work), cfg.model_dump_json(exclude={"engine"}), 0, group)
+            task = shards.Task(
+                first + len(out), str(work), cfg.model_dump_json(exclude={"engine"}), 0, group, reference=True
+            )
             out.append(task)
     return out
 

@@ -23,7 +23,7 @@ from fitra.corpus.keys import Keys
 from fitra.corpus.shards import REMOVED_SCHEMA
 from fitra.tables.near import Ints
 
-PART_CHARS = 24 << 20
+PART_CHARS = 32 << 20
 PART_ROWS = 50_000
 
 SCHEMAS = {"documents": DOCUMENT_SCHEMA, "removed": REMOVED_SCHEMA}
@@ -75,6 +75,8 @@ def plan(work: Path, shards: int, keys: Keys, gone: dict[int, Removal]) -> dict[
     by_row = np.full(len(keys), -1, dtype=np.int32)
     by_row[gone_rows] = removed[: len(gone_rows)]
     at = len(gone_rows)
+    folder = work / "plan"  # made anew by every run, so it needs no care
+    folder.mkdir(exist_ok=True)
     for i in range(shards):
         start, stop = keys.span(i)
         n = len(sizes[i])
@@ -90,10 +92,10 @@ def plan(work: Path, shards: int, keys: Keys, gone: dict[int, Removal]) -> dict[
                 "cluster_id": [f and f.cluster for f in fates],
             }
         )
-        write_parquet(work / "plan" / f"{i:05d}.kept.parquet", table.cast(_PLAN))
+        pq.write_table(table.cast(_PLAN), folder / f"{i:05d}.kept.parquet", compression="none")
         names = keys.removed_ids.slice(at - len(gone_rows), n)
         table = pa.table({"id": names, "removed": pa.array(removed[at : at + n])})
-        write_parquet(work / "plan" / f"{i:05d}.removed.parquet", table)
+        pq.write_table(table, folder / f"{i:05d}.removed.parquet", compression="none")
         at += n
     return {"documents": n_documents, "removed": n_removed}
 
@@ -103,8 +105,11 @@ def _parts(ids: pa.Array, chars: Ints) -> tuple[Ints, int]:
     if not len(ids):
         return np.empty(0, np.int64), 1
     order = pc.array_sort_indices(ids).to_numpy(zero_copy_only=False)
-    ends = np.cumsum(chars[order])
-    number = np.maximum((ends - chars[order]) // PART_CHARS, np.arange(len(ids)) // PART_ROWS)
+    before = np.cumsum(chars[order]) - chars[order]
+    total = int(chars.sum())
+    # Parts of equal size, as many as keep each under the limits.
+    share = max(-(-total // -(-max(total, 1) // PART_CHARS)), 1)
+    number = np.maximum(before // share, np.arange(len(ids)) // PART_ROWS)
     names, dense = np.unique(number, return_inverse=True)
     out = np.empty(len(ids), dtype=np.int64)
     out[order] = dense

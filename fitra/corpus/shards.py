@@ -8,6 +8,7 @@ with it the shard is done and is not worked on again.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from fitra import arabic, tables
-from fitra.artifacts import DOCUMENT_SCHEMA, atomic_path, write_json
+from fitra.artifacts import DOCUMENT_SCHEMA, write_json
 from fitra.corpus import keys
 from fitra.corpus.ingest import documents
 from fitra.corpus.judge import Judge
@@ -84,18 +85,21 @@ def finished(task: Task) -> dict[str, Any] | None:
     """What a finished shard said of itself; None when it is still to be done."""
     try:
         found = json.loads(task.file("json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        for kind in ("keys",) if task.reference else ("kept", "removed", "bad", "keys", "hits"):
+            pq.read_metadata(task.file(f"{kind}.parquet"))  # a file that a power cut left short has no end
+    except (FileNotFoundError, json.JSONDecodeError, pa.ArrowInvalid):
         return None
     return found if isinstance(found, dict) else None
 
 
 class _Writer:
-    """A parquet file that takes its name when it is whole."""
+    """A parquet file that takes its name when it is whole. It is not forced to disk: `finished` looks at it again."""
 
     def __init__(self, path: Path, schema: pa.Schema, compression: str = "lz4") -> None:
-        self.place = atomic_path(path)
-        self.schema = schema
-        self.file = pq.ParquetWriter(self.place.__enter__(), schema, compression=compression)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.schema = path, schema
+        self.made = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.file = pq.ParquetWriter(self.made, schema, compression=compression, write_statistics=False)
 
     def add(self, table: pa.Table) -> None:
         if table.num_rows:
@@ -103,7 +107,7 @@ class _Writer:
 
     def close(self) -> None:
         self.file.close()
-        self.place.__exit__(None, None, None)
+        os.replace(self.made, self.path)
 
 
 def run(task: Task) -> dict[str, Any]:
