@@ -15,6 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -100,10 +101,19 @@ class _Worker:
             self.process.join()
 
 
+def warm(engine: Engine) -> None:
+    """Begin to start what `run` will need, so that it is ready once tasks are known. Returns at once."""
+    if engine.kind == "local" and workers(engine) > 1:
+        _context()
+        with _main_left_alone():
+            forkserver.ensure_running()
+
+
 def _context() -> Any:
     # Forking this process itself would copy locks that its threads hold; the server has none.
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["fitra.corpus.shards"])
+    # Arrow imports pandas where there is one.
+    context.set_forkserver_preload(["fitra.corpus.shards", "pandas"])
     return context
 
 

@@ -40,6 +40,8 @@ def clean(cfg: Corpus, out: Path) -> dict[str, Any]:
     found = [tables.find(source.path) for source in cfg.inputs]
     sources = [(source, f.files) for source, f in zip(cfg.inputs, found, strict=True)]
     files = [f for _, listed in sources for f in listed]
+    if sum(f.size for f in files) >= SMALL_BYTES:
+        engine.warm(cfg.engine)
     local = [Path(f) for f in files if "://" not in f.path]
     # Where the work is done never changes a result.
     settings: dict[str, Any] = {"corpus": cfg.model_dump(mode="json", exclude={"engine"})}

@@ -168,15 +168,17 @@ def _with_plan(work: Path, number: int, kind: str) -> Iterator[tuple[pa.Table, p
 def merge(task: Merge) -> dict[str, Any]:
     """Put one part into its place; its figures."""
     final = Path(task.out) / task.table / f"part-{task.number:05d}.parquet"
-    if not final.exists():
+    if final.exists():
+        table = pq.read_table(final)
+    else:
         found = list(_of_part(task))
         table = pa.concat_tables(found) if found else SCHEMAS[task.table].empty_table()
-        write_parquet(final, table.sort_by("id").combine_chunks())
+        table = table.take(pc.sort_indices(table, [("id", "ascending")])).combine_chunks()
+        write_parquet(final, table)
     counts: Counter[str] = Counter()
     languages: Counter[str] = Counter()
     classes: set[str] = set()
     if task.table == "documents":
-        table = pq.read_table(final, columns=["text", "lang", "licence_class", "labels"])
         words = pc.struct_field(pc.extract_regex(table["labels"], r'"words":(?P<n>[0-9]+)'), "n")
         counts["kept"] = table.num_rows
         counts["chars"] = pc.sum(pc.utf8_length(table["text"])).as_py() or 0
@@ -184,7 +186,6 @@ def merge(task: Merge) -> dict[str, Any]:
         languages = _tally(table["lang"])
         classes = set(pc.unique(table["licence_class"]).to_pylist())
     else:
-        table = pq.read_table(final, columns=["reason"])
         counts["removed"] = table.num_rows
         counts.update({f"removed_{k}": v for k, v in _tally(table["reason"]).items()})
     return {"counts": dict(counts), "languages": dict(languages), "classes": sorted(classes, key=str)}

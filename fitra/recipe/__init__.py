@@ -30,12 +30,15 @@ from fitra.recipe.train import Base, Mixture, Prefer, Pretrain, Scratch, Sft, Tr
 
 __all__ = [
     "Align", "Base", "Benchmark", "Config", "Contamination", "Corpus", "Dedupe", "Endpoint", "Engine", "Evaluate",
-    "Filters", "Lines", "Mixture", "Prefer", "Pretrain", "Recipe", "Scratch", "Sft", "Source", "Toxicity", "Train", "Vocab", "World", "load",
+    "Filters", "Lines", "Mixture", "Prefer", "Pretrain", "Recipe", "Scratch", "Sft", "Source", "Toxicity", "Train",
+    "Vocab", "World", "load",
 ]  # fmt: skip
 
 ARMS = ("original", "aligned")
 # Keys that hold paths, resolved against the recipe's folder.
-PATH_KEYS = {"out", "path", "quran", "parallel", "instructions", "prompts", "acva", "exams", "retention", "against", "fineweb2"}
+PATH_KEYS = {
+    "out", "path", "quran", "parallel", "instructions", "prompts", "acva", "exams", "retention", "against", "fineweb2",
+}  # fmt: skip
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 

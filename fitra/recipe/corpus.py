@@ -75,7 +75,7 @@ class Corpus(Config):
     toxicity: Toxicity = Toxicity()
     personal_data: Literal["keep", "mask", "standin", "drop"] = "mask"
     personal_kinds: list[str] | None = Field(None, description="email, phone ...; without it all kinds")
-    labels: list[Label] = [k for k in LABELS if k != "toxicity"]
+    labels: list[Label] = list(LABELS)
     dedupe: Dedupe = Dedupe()
     contamination: Contamination = Contamination()
     engine: Engine = Engine()
