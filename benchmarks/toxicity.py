@@ -106,8 +106,10 @@ def main() -> None:
         print("\nscorer trained on all five sets")
         table(model.load(given.all_sources), sets, tuple(training.SETS))
     print("\nclean documents flagged at the default threshold")
-    for name, parts in CLEAN:
-        texts = training.articles(Path(given.data), name, tuple(parts))
+    verses = training.table(Path(given.data) / "parallel" / "quran_ar_en.parquet")["ar"].to_pylist()
+    joined = [" ".join(verses[i : i + 10]) for i in range(0, len(verses), 10)]
+    documents = [(name, training.articles(Path(given.data), name, tuple(parts))) for name, parts in CLEAN]
+    for name, texts in [*documents, ("Qur'an, ten verses", joined)]:
         share = [
             float((toxicity.overall(view(texts), m) >= toxicity.threshold(m)).mean())
             for m in [shipped] + ([model.load(given.all_sources)] if given.all_sources else [])
