@@ -1,6 +1,6 @@
 """Word classes in a view, and what stands next to what: the facts the trained scorer weighs beside plain words.
 
-`data/abuse.yaml` sorts some 1,700 words and phrases into classes (insult, animal, curse, group of people, negation,
+`data/abuse.yaml` sorts some 1,890 words and phrases into classes (insult, animal, curse, group of people, negation,
 counter-speech, prayer, ...). A word carries the classes of every entry it may be once clitics, endings and stretched
 letters are off. The forms an entry may take are spelled out once and looked up by hash, so no word is taken apart.
 

@@ -34,7 +34,7 @@ SHIPPED = tuple(name for name, (_, licence) in SETS.items() if licence == "A")
 PARTS = 5  # part 0 is the test part, part 1 sets what is chosen and calibrated, the rest trains
 HEADS = ("toxic", *HEADINGS, "negative")  # "negative": tone of a post, learnt from sentiment labels
 NEGATIVE_SHARE = 0.15  # of the tone head in the overall margin, both in standard deviations
-OWN_WEIGHT, CONTRAST_WEIGHT, CLEAN_WEIGHT = 0.1, 0.5, 0.09  # of one example, contrast, clean passage; rows have about 1
+OWN_WEIGHT, CONTRAST_WEIGHT, CLEAN_WEIGHT = 0.1, 1.5, 0.09  # of one example, contrast, clean passage; rows have about 1
 OWN_FOR_HEADINGS = 5.0  # how much more our own rows weigh in the headings than in the overall head
 HEADING_RATE = 0.05  # base rate at which the headings are calibrated: their sets are too odd a mix to say one
 EXAMPLES = 40  # filled copies of each hand-written template
