@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import generate
-from measured import CORES, HERE, Measured, arguments, folder, peer, run
+from measured import CORES, HERE, Measured, arguments, folder, own, peer, run
 
 OURS: dict[str, Any] = {
     "labels": [],
@@ -40,7 +40,13 @@ def engine(name: str, data: Path, out: Path, args: argparse.Namespace) -> Measur
     shutil.rmtree(out, ignore_errors=True)
     scripts = HERE / "peers"
     if name == "fitra":
-        command = [sys.executable, str(scripts / "run_fitra.py"), str(data / "*.jsonl"), str(out), json.dumps(OURS)]
+        command = [
+            own(args.peers_dir),
+            str(scripts / "run_fitra.py"),
+            str(data / "*.jsonl"),
+            str(out),
+            json.dumps(OURS),
+        ]
     elif name in ("datatrove", "whitespace"):
         splitter = "spacy" if name == "datatrove" else "whitespace"
         command = [

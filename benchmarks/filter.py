@@ -26,7 +26,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from measured import CORES, HERE, Measured, arguments, folder, peer, run
+from measured import CORES, HERE, Measured, arguments, folder, own, peer, run
 
 from fitra.recipe.corpus import LABELS
 
@@ -63,7 +63,7 @@ def engine(name: str, data: Path, out: Path, args: argparse.Namespace) -> Measur
     scripts = HERE / "peers"
     if name == "fitra":
         config = json.dumps({**OURS, "labels": args.labels.split(",")})
-        return run([sys.executable, str(scripts / "run_fitra.py"), str(data / "*.jsonl"), str(out), config])
+        return run([own(args.peers_dir), str(scripts / "run_fitra.py"), str(data / "*.jsonl"), str(out), config])
     command = [peer("datatrove", args.peers_dir), str(scripts / "run_datatrove.py"), str(data), str(out), str(CORES)]
     return run([*command, "8", "spacy", "filter"])
 

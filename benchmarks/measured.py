@@ -103,3 +103,18 @@ def run(command: list[str], quiet: bool = True) -> Measured:
             raise subprocess.CalledProcessError(process.returncode, command)
         last = next((line for line in reversed(out.read().splitlines()) if line.startswith("{")), "{}")
     return Measured(wall, sum(spent.values()), peak, json.loads(last))
+
+
+def own(peers: Path) -> str:
+    """The Python of an environment with Fitra's core alone, as `pip install fitra` makes it: no torch, no pandas."""
+    home = peers / "fitra"
+    python, marker = home / "bin" / "python", home / "installed.txt"
+    root = HERE.parent
+    wanted = f"{root}\n" + (root / "pyproject.toml").read_text(encoding="utf-8")
+    if not marker.is_file() or marker.read_text(encoding="utf-8") != wanted:
+        print(f"installing fitra into {home} ...", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+        constraints = ["-c", str(root / "constraints.txt")]
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *constraints, "-e", str(root)], check=True)
+        marker.write_text(wanted, encoding="utf-8")
+    return str(python)

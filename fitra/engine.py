@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -34,23 +35,87 @@ def workers(engine: Engine) -> int:
 def run(
     function: Callable[[Task], Any], tasks: Sequence[Task], engine: Engine, *, inline: bool = False
 ) -> Iterator[tuple[int, Any]]:
-    """(number of the task, what `function` returned), as they are ready.
+    """`Pool.run` with a pool for this alone."""
+    with Pool(engine, inline=inline) as pool:
+        yield from pool.run(function, tasks)
 
-    With `inline` all is done in this process: for work so small that starting others would take longer. Raises what a
-    task raised, and FitraError where workers keep dying on a task or the cluster cannot be reached.
+
+class Pool:
+    """Workers for several rounds of tasks, started when first needed, ended with the `with` block.
+
+    With `inline` all is done in this process: for work so small that starting others would take longer.
     """
-    if engine.kind == "ray":
-        return _on_ray(function, tasks, engine)
-    if inline or (workers(engine) == 1 and engine.workers == 1):
-        return ((i, function(task)) for i, task in enumerate(tasks))
-    return _in_processes(function, tasks, min(workers(engine), len(tasks)))
+
+    def __init__(self, engine: Engine, *, inline: bool = False) -> None:
+        self.engine = engine
+        self.inline = inline or engine.workers == 1
+        self.held: list[_Worker] = []
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for w in self.held:
+            w.stop()
+        self.held.clear()
+
+    def start(self, tasks: int) -> None:
+        """Start the workers that so many tasks need: best before this process starts threads of its own."""
+        if self.engine.kind == "local" and not self.inline:
+            while len(self.held) < min(workers(self.engine), tasks):
+                self.held.append(_Worker([w.pipe for w in self.held]))
+
+    def run(self, function: Callable[[Task], Any], tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
+        """(number of the task, what `function` returned), as they are ready.
+
+        Raises what a task raised, and FitraError where workers keep dying on a task or there is no cluster.
+        """
+        if self.engine.kind == "ray":
+            return _on_ray(function, tasks, self.engine)
+        if self.inline:
+            return ((i, function(task)) for i, task in enumerate(tasks))
+        return self._in_processes(function, tasks)
+
+    def _in_processes(self, function: Callable[[Task], Any], tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
+        todo, tries = deque(range(len(tasks))), [0] * len(tasks)
+        pool = self.held
+        try:
+            while todo or any(w.task >= 0 for w in pool):
+                self.start(len(tasks))
+                for w in pool:
+                    if w.task < 0 and todo:
+                        w.task = todo.popleft()
+                        w.pipe.send((function, tasks[w.task]))
+                for pipe in wait([w.pipe for w in pool if w.task >= 0]):
+                    w = next(x for x in pool if x.pipe is pipe)
+                    try:
+                        fine, value = w.pipe.recv()
+                    except (EOFError, OSError):
+                        tries[w.task] += 1
+                        _give_up_after(tries[w.task], tasks[w.task], w.process.exitcode)
+                        todo.appendleft(w.task)
+                        pool.remove(w)
+                        w.stop()
+                        continue
+                    if not fine:
+                        _raise(value)
+                    done, w.task = w.task, -1
+                    yield done, value
+        finally:
+            for w in [w for w in pool if w.task >= 0]:  # stopped in the middle: nobody waits for the answer
+                w.process.kill()
+                w.stop()
+                pool.remove(w)
 
 
-def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
+def _serve(pipe: Connection, others: Sequence[Connection]) -> None:
     """A worker: tasks come through the pipe until it closes, which it also does when the parent is killed."""
+    for other in others:  # a forked worker has the parent's ends too, and would keep them open
+        other.close()
+    _die_with_parent()
     while True:
         try:
-            task = pipe.recv()
+            function, task = pipe.recv()
         except (EOFError, KeyboardInterrupt):
             return
         try:
@@ -65,6 +130,34 @@ def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
             pipe.send(answer)
         except (BrokenPipeError, OSError):
             return
+
+
+def _die_with_parent() -> None:
+    """On Linux a worker is killed with the process that forked it, so that its lock on the output goes at once."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+class _Worker:
+    def __init__(self, others: Sequence[Connection]) -> None:
+        context = _context()
+        self.pipe, theirs = context.Pipe()
+        forks = context.get_start_method() == "fork"
+        held = [*others, self.pipe] if forks else []
+        self.process = context.Process(target=_serve, args=(theirs, held), daemon=True)
+        with _main_left_alone():
+            self.process.start()
+        theirs.close()  # so that the pipe ends with the worker
+        self.task = -1
+
+    def stop(self) -> None:
+        self.pipe.close()
+        self.process.join(timeout=2)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
 
 
 @contextmanager
@@ -84,71 +177,19 @@ def _main_left_alone() -> Iterator[None]:
             setattr(main, name, value)
 
 
-class _Worker:
-    def __init__(self, context: Any, function: Callable[[Any], Any]) -> None:
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(function, theirs), daemon=True)
-        with _main_left_alone():
-            self.process.start()
-        theirs.close()  # so that the pipe ends with the worker
-        self.task = -1
-
-    def stop(self) -> None:
-        self.pipe.close()
-        self.process.join(timeout=2)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-
-
-def warm(engine: Engine) -> None:
-    """Begin to start what `run` will need, so that it is ready once tasks are known. Returns at once."""
-    if engine.kind == "local" and workers(engine) > 1:
-        _context()
-        with _main_left_alone():
-            forkserver.ensure_running()
+# Libraries that keep threads of their own: a fork would copy the locks that these hold.
+_THREADED = ("torch", "ray", "daft", "grpc", "tensorflow", "jax")
 
 
 def _context() -> Any:
-    # Forking this process itself would copy locks that its threads hold; the server has none.
+    """How workers start: by a plain fork where this process is simple, which takes milliseconds, else by a server."""
+    simple = threading.active_count() == 1 and not any(name in sys.modules for name in _THREADED)
+    if sys.platform == "linux" and simple:
+        return mp.get_context("fork")
     context = mp.get_context("forkserver")
     # Arrow imports pandas where there is one.
     context.set_forkserver_preload(["fitra.corpus.shards", "pandas"])
     return context
-
-
-def _in_processes(function: Callable[[Task], Any], tasks: Sequence[Task], n: int) -> Iterator[tuple[int, Any]]:
-    context = _context()
-    todo, tries = deque(range(len(tasks))), [0] * len(tasks)
-    pool: list[_Worker] = []
-    try:
-        while todo or any(w.task >= 0 for w in pool):
-            while todo and len(pool) < n:
-                pool.append(_Worker(context, function))
-            for w in pool:
-                if w.task < 0 and todo:
-                    w.task = todo.popleft()
-                    w.pipe.send(tasks[w.task])
-            for pipe in wait([w.pipe for w in pool if w.task >= 0]):
-                w = next(x for x in pool if x.pipe is pipe)
-                try:
-                    fine, value = w.pipe.recv()
-                except (EOFError, OSError):
-                    tries[w.task] += 1
-                    _give_up_after(tries[w.task], tasks[w.task], w.process.exitcode)
-                    todo.appendleft(w.task)
-                    pool.remove(w)
-                    w.stop()
-                    continue
-                if not fine:
-                    _raise(value)
-                done, w.task = w.task, -1
-                yield done, value
-    finally:
-        for w in pool:
-            if w.task >= 0:
-                w.process.kill()
-            w.stop()
 
 
 def _give_up_after(tries: int, task: Any, exitcode: int | None) -> None:

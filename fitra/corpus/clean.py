@@ -40,8 +40,6 @@ def clean(cfg: Corpus, out: Path) -> dict[str, Any]:
     found = [tables.find(source.path) for source in cfg.inputs]
     sources = [(source, f.files) for source, f in zip(cfg.inputs, found, strict=True)]
     files = [f for _, listed in sources for f in listed]
-    if sum(f.size for f in files) >= SMALL_BYTES:
-        engine.warm(cfg.engine)
     local = [Path(f) for f in files if "://" not in f.path]
     # Where the work is done never changes a result.
     settings: dict[str, Any] = {"corpus": cfg.model_dump(mode="json", exclude={"engine"})}
@@ -73,7 +71,15 @@ def _clean(cfg: Corpus, sources: list[tuple[Source, list[tables.File]]], st: Sta
     tasks = _tasks(cfg, sources, work)
     earlier = _earlier(cfg, work, len(tasks))
     small = sum(s.size for t in [*tasks, *earlier] for s in t.splits) < SMALL_BYTES
-    say = _Runner(cfg, small)
+    with engine.Pool(cfg.engine, inline=small) as pool:
+        pool.start(len(tasks))
+        return _work(cfg, st, work, tasks, earlier, _Runner(pool))
+
+
+def _work(
+    cfg: Corpus, st: Stage, work: Path, tasks: list[shards.Task], earlier: list[shards.Task], say: _Runner
+) -> dict[str, Any]:
+    out = work.parent
     counts: Counter[str] = Counter(dict.fromkeys(("read", "split_added", "kept", "removed"), 0))
     index = decontaminate.write_index(cfg.contamination, work) if cfg.contamination.benchmarks else None
     if cfg.dedupe.lines.min_documents:
@@ -134,8 +140,8 @@ def _stop_where_an_input_gave_nothing(tasks: Sequence[shards.Task], reports: Seq
 class _Runner:
     """Runs tasks with the engine of the recipe, in the order of their numbers; what is finished is not run."""
 
-    def __init__(self, cfg: Corpus, small: bool) -> None:
-        self.engine, self.small = cfg.engine, small
+    def __init__(self, pool: engine.Pool) -> None:
+        self.pool = pool
 
     def __call__(
         self,
@@ -146,7 +152,7 @@ class _Runner:
     ) -> list[Any]:
         results = [finished(t) for t in tasks]
         todo = [i for i, r in enumerate(results) if r is None]
-        done = engine.run(function, [tasks[i] for i in todo], self.engine, inline=self.small)
+        done = self.pool.run(function, [tasks[i] for i in todo])
         for i, result in track(done, description, total=len(todo)):
             results[todo[i]] = result
         return results

@@ -95,11 +95,13 @@ def finished(task: Task) -> dict[str, Any] | None:
 class _Writer:
     """A parquet file that takes its name when it is whole. It is not forced to disk: `finished` looks at it again."""
 
-    def __init__(self, path: Path, schema: pa.Schema, compression: str = "lz4") -> None:
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.schema = path, schema
         self.made = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self.file = pq.ParquetWriter(self.made, schema, compression=compression, write_statistics=False)
+        few = [c for c in ("lang", "source", "licence", "licence_class", "reason", "stage") if c in schema.names]
+        # Read once more and thrown away: time matters more than space.
+        self.file = pq.ParquetWriter(self.made, schema, compression="none", use_dictionary=few, write_statistics=False)
 
     def add(self, table: pa.Table) -> None:
         if table.num_rows:
@@ -118,7 +120,7 @@ def run(task: Task) -> dict[str, Any]:
     kept = _Writer(task.file("kept.parquet"), DOCUMENT_SCHEMA)
     removed = _Writer(task.file("removed.parquet"), _REMOVED_HERE)
     bad = _Writer(task.file("bad.parquet"), BAD_SCHEMA)
-    compared = _Writer(task.file("keys.parquet"), keys.schema(cfg.dedupe), "none")
+    compared = _Writer(task.file("keys.parquet"), keys.schema(cfg.dedupe))
     hits = _Writer(task.file("hits.parquet"), HITS_SCHEMA)
     trouble: list[str] = []
     for file, rows, refused in _batches(cfg, task, trouble):
@@ -161,7 +163,7 @@ def _hit(counts: Counter[str], where: str, row: int, hit: contamination.Hit) -> 
 def sign(task: Task) -> dict[str, Any]:
     """The keys alone of documents that an earlier run kept."""
     cfg = Corpus.model_validate_json(task.config)
-    compared = _Writer(task.file("keys.parquet"), keys.schema(cfg.dedupe), "none")
+    compared = _Writer(task.file("keys.parquet"), keys.schema(cfg.dedupe))
     for split in task.splits:
         for batch in tables.read_split(split, "text", "id"):
             columns = {c: pa.array([r.get(c) for r in batch.rows], pa.large_string()) for c in ("id", "url", "text")}
