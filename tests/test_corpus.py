@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,8 +20,9 @@ from fitra import corpus
 from fitra.artifacts import DOCUMENT_SCHEMA, read_table
 from fitra.corpus import ingest
 from fitra.errors import FitraError
-from fitra.recipe import Corpus, Dedupe, Filters, Source
+from fitra.recipe import Corpus, Dedupe, Filters, Source, Toxicity
 from fitra.signals import language
+from fitra.signals.view import View
 
 VERSE = "بِسْمِ اللَّهِ الرَّحْمَٰنِ الرَّحِيمِ الْحَمْدُ لِلَّهِ رَبِّ الْعَالَمِينَ الرَّحْمَٰنِ الرَّحِيمِ مَالِكِ يَوْمِ الدِّينِ إِيَّاكَ نَعْبُدُ وَإِيَّاكَ نَسْتَعِينُ"
 POEM = "قفا نبك من ذكرى حبيب ومنزل\nبسقط اللوى بين الدخول فحومل\nفتوضح فالمقراة لم يعف رسمها\nلما نسجتها من جنوب وشمأل"
@@ -243,6 +245,26 @@ def test_personal_data_is_masked_everywhere_or_dropped(tmp_path: Path) -> None:
     assert mail in rows(tmp_path / "keep", "documents")["a"]["text"]
     corpus.clean(config(path, personal_data="drop"), tmp_path / "drop")
     assert rows(tmp_path / "drop", "removed")["a"]["reason"] == "personal_data"
+
+
+def test_toxicity_is_a_label_and_removes_only_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def score(seen: View) -> dict[str, Any]:
+        texts = seen.texts.to_pylist()
+        values = [np.nan if "عطل" in t else 0.9 if "كلب" in t else 0.1 for t in texts]
+        return {"hate": np.array(values, np.float32), "overall": np.array(values, np.float32)}
+
+    monkeypatch.setattr("fitra.signals.toxicity.scorer", lambda spec: score)
+    docs = {"clean": prose(1), "toxic": prose(2) + " كلب", "unknown": prose(3) + " عطل"}
+    path = jsonl(tmp_path / "a.jsonl", [{"id": k, "text": v} for k, v in docs.items()])
+    corpus.clean(config(path), tmp_path / "label")
+    labels = {k: json.loads(d["labels"])["toxicity"]["hate"] for k, d in rows(tmp_path / "label", "documents").items()}
+    assert labels == {"clean": 0.1, "toxic": 0.9, "unknown": None}
+    corpus.clean(config(path, toxicity=Toxicity(drop_over={"overall": 0.5})), tmp_path / "drop")
+    assert list(rows(tmp_path / "drop", "documents")) == ["clean"]
+    why = {k: r["reason"] for k, r in rows(tmp_path / "drop", "removed").items()}
+    assert why == {"toxic": "toxic_overall", "unknown": "not_scored"}
+    with pytest.raises(FitraError, match="no heading 'bad'"):
+        corpus.clean(config(path, toxicity=Toxicity(drop_over={"bad": 0.5})), tmp_path / "bad")
 
 
 def test_two_runs_are_equal_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

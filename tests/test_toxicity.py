@@ -193,7 +193,9 @@ def test_shipped_scorer_ranks_unseen_sets(data: Path) -> None:
 
 
 def test_scorer_specs() -> None:
-    assert toxicity.scorer("embedded") is toxicity.score_all
+    one = view(["يا كلب يا حقير"])
+    assert set(toxicity.scorer("embedded")(one)) == {*toxicity.HEADINGS, toxicity.OVERALL}
+    assert toxicity.scorer("embedded")(one)["overall"] == toxicity.overall(one)
     for spec in ("nonsense", "hf:", "endpoint:ftp://x"):
         with pytest.raises(FitraError, match="not known"):
             toxicity.scorer(spec)
@@ -219,12 +221,13 @@ def test_hugging_face_classifier(classifier: Path) -> None:
     score = toxicity.scorer(f"hf:{classifier}")
     texts = ["يا كلب", "سلام " * 700, "", *["يا سلام"] * 40]
     found = score(view(texts))
-    assert set(found) == {"hate", "sexual"} and all(v.shape == (len(texts),) for v in found.values())
+    assert set(found) == {"hate", "sexual", "overall"} and all(v.shape == (len(texts),) for v in found.values())
     assert all(((v > 0) & (v < 1)).all() for v in found.values())
     again = score(view(texts[::-1]))
     assert np.allclose(again["hate"][::-1], found["hate"], atol=1e-5)
     assert set(toxicity.scorer(f"hf:{classifier}", {"non-toxic": "", "obscene": "spam"})(view(texts))) == {
         "hate",
+        "overall",
         "spam",
     }
     with pytest.raises(FitraError, match="sequence classifier"):

@@ -66,8 +66,10 @@ class Judge:
     def __init__(self, cfg: Corpus, work: str) -> None:
         self.cfg, self.work = cfg, work
         self.wanted = set(cfg.labels)
+        if cfg.toxicity.drop_over and "toxicity" not in self.wanted:
+            raise FitraError("corpus.toxicity.drop_over needs the scores.", "Add toxicity to corpus.labels.")
         self.score = toxicity.scorer(cfg.toxicity.scorer) if "toxicity" in self.wanted else None
-        known = [*toxicity.HEADINGS, "toxicity"]
+        known = [*toxicity.HEADINGS, toxicity.OVERALL]
         if unknown := sorted(set(cfg.toxicity.drop_over) - set(known)):
             raise FitraError(f"corpus.toxicity.drop_over: no heading '{unknown[0]}'.", f"Known: {', '.join(known)}.")
         self.index = contamination.Index.load(Path(work) / INDEX) if cfg.contamination.benchmarks else None
@@ -195,10 +197,16 @@ class Judge:
         names = sorted(found)
         table = np.round(np.stack([found[k] for k in names], axis=1).astype(np.float64), 3)
         for held, row in zip(labels, table.tolist(), strict=True):
-            held["toxicity"] = dict(zip(names, row, strict=True))
-        for name, most in sorted(self.cfg.toxicity.drop_over.items()):
-            for i in np.flatnonzero(table[:, names.index(name)] > most).tolist():
-                drops.setdefault(i, ("toxicity", f"toxic_{name}", float(table[i, names.index(name)])))
+            held["toxicity"] = {k: None if v != v else v for k, v in zip(names, row, strict=True)}
+        limits = sorted(self.cfg.toxicity.drop_over.items())
+        for name, most in limits:
+            if name not in names:
+                raise FitraError(f"the toxicity scorer gives no '{name}'.", f"It gives {', '.join(names)}.")
+            values = table[:, names.index(name)]
+            for i in np.flatnonzero(values > most).tolist():
+                drops.setdefault(i, ("toxicity", f"toxic_{name}", float(values[i])))
+            for i in np.flatnonzero(np.isnan(values)).tolist():  # what could not be scored does not count as clean
+                drops.setdefault(i, ("toxicity", "not_scored", float("nan")))
 
 
 class Description(NamedTuple):

@@ -2,10 +2,11 @@
 
 from fitra.signals.toxicity.lexicon import HEADINGS, SAFETY_HEADINGS, Hit, hits, score, stems
 from fitra.signals.toxicity.model import overall, score_all, threshold
-from fitra.signals.toxicity.plug import scorer
+from fitra.signals.toxicity.plug import OVERALL, scorer
 
 __all__ = [
     "HEADINGS",
+    "OVERALL",
     "SAFETY_HEADINGS",
     "Hit",
     "hits",

@@ -4,7 +4,8 @@
     scorer("hf:PATH")             a transformers sequence classifier (folder or hub name), scored in batches
     scorer("endpoint:URL")        an OpenAI-style /v1/moderations endpoint; the key is read from OPENAI_API_KEY
 
-Each gives a function View -> {heading: float32 (n,)}. A text that could not be scored is NaN ("null"), never 0.
+Each gives a function View -> {heading: float32 (n,)}, and `OVERALL` with the headings: the embedded model has a head
+for it, of the others it is the highest heading that is not spam. What could not be scored is NaN ("null"), never 0.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fitra.errors import FitraError
+from fitra.signals import linear
 from fitra.signals.toxicity import model
-from fitra.signals.toxicity.lexicon import HEADINGS
+from fitra.signals.toxicity.lexicon import HEADINGS, SAFETY_HEADINGS
 from fitra.signals.view import View
 
 Floats = npt.NDArray[np.float32]
@@ -35,23 +37,36 @@ LABELS = {
 }
 _NEGATED = ("non", "not", "no_", "no-", "neutral", "normal", "clean", "safe", "ham", "neither", "none")
 BATCH, CHARACTERS = 32, 8000
+OVERALL = "overall"
 
 
 def scorer(spec: str = "embedded", labels: Mapping[str, str] | None = None) -> Scorer:
     """The scorer that `spec` names; `labels` maps a classifier's labels to headings where their names do not tell."""
     kind, _, value = spec.partition(":")
     if spec == "embedded":
-        return model.score_all
+        return _model(None)
     if kind == "npz" and value:
-        trained = model.load(Path(value))
-        return lambda view: model.score_all(view, trained)
+        return _model(model.load(Path(value)))
     if kind == "hf" and value:
-        return _hf(value, labels or {})
+        return _with_overall(_hf(value, labels or {}))
     if kind == "endpoint" and value.startswith(("http://", "https://")):
-        return _endpoint(value)
+        return _with_overall(_endpoint(value))
     raise FitraError(
         f"toxicity scorer {spec!r} is not known", "Use embedded, npz:FILE, hf:MODEL_PATH or endpoint:https://HOST/v1."
     )
+
+
+def _model(trained: linear.Linear | None) -> Scorer:
+    return lambda view: {**model.score_all(view, trained), OVERALL: model.overall(view, trained)}
+
+
+def _with_overall(score: Scorer) -> Scorer:
+    def scored(view: View) -> dict[str, Floats]:
+        found = score(view)
+        known = [found[h] for h in SAFETY_HEADINGS if h in found]
+        return {**found, OVERALL: np.maximum.reduce(known)} if known else found  # a NaN stays one
+
+    return scored
 
 
 def heading_of(label: str, labels: Mapping[str, str]) -> str | None:
