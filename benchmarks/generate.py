@@ -156,17 +156,17 @@ def corpus(
 
 
 def lines(maker: Maker, megabytes: float, prefix: str, paragraphs: list[str] | None = None) -> Iterator[bytes]:
-    """jsonl in blocks of some 20 MB: fresh documents, one in ten a near copy of another of its block, and, where
-    paragraphs of real text are given, one in ten made of those."""
+    """jsonl in blocks of some 20 MB: fresh documents, one in ten a near copy of another of its block. With paragraphs
+    of real text every document is made of six of those: real words, whose number does not grow without end."""
     done, block = 0.0, 0
     while done < megabytes * 1e6:
-        texts = maker.texts(4000).to_pylist()
+        if paragraphs:
+            picked = maker.rng.integers(0, len(paragraphs), (4000, 6)).tolist()
+            texts = ["\n\n".join(paragraphs[p] for p in row) for row in picked]
+        else:
+            texts = maker.texts(4000).to_pylist()
         for i in maker.rng.choice(4000, 400, replace=False).tolist():
             texts[i] = texts[i - 7].replace("ة", "ه", 3)
-        if paragraphs:
-            for i in maker.rng.choice(4000, 400, replace=False).tolist():
-                picked = maker.rng.integers(0, len(paragraphs), 6).tolist()
-                texts[i] = "\n\n".join(paragraphs[p] for p in picked)
         made = "".join(
             json.dumps({"id": f"{prefix}{block:05d}-{i:04d}", "text": t}, ensure_ascii=False) + "\n"
             for i, t in enumerate(texts)

@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py --gb 1 2 5 10 [--data DIR] [--work DIR] [--set KEY=VALUE]
 
-Writes that much jsonl (generated documents, one in ten a near copy of another; with --data one in ten made of
-paragraphs of real text), in files of 256 MB, and cleans it in a process of its own. Memory is resident, summed over the
+Writes that much jsonl (documents of random paragraphs of real text with --data, else of made-up words; one in ten a
+near copy of another), in files of 256 MB, and cleans it in a process of its own. Memory is resident, summed over the
 process and its children every tenth of a second, so pages that children share count for each. Needs about three times
 the size on disk.
 Last line: seconds per GB at the largest size by those at the smallest; 1 is linear.
@@ -71,7 +71,8 @@ def main() -> None:
         out = work / "out"
         shutil.rmtree(out, ignore_errors=True)
         command = [sys.executable, "-m", "fitra", "corpus", "clean", str(work / "input" / "*.jsonl"), "--out", str(out)]
-        command += ["--set", "filters.preset=none"]  # made-up words are no language: filters would leave nothing to hold
+        if not real:
+            command += ["--set", "filters.preset=none"]  # made-up words are no language: filters would leave nothing
         m = run(command + [part for given in args.set for part in ("--set", given)])
         kept = sum(f.stat().st_size for f in (out / "documents").glob("*")) / 1e9
         rates.append(m.wall / size)

@@ -19,12 +19,13 @@ from fitra.recipe import Corpus, Lines
 def estimate(cfg: Corpus) -> dict[str, Any]:
     """Files, megabytes, shards, what is measured on a sample (MB/s of one process), hours and disk for the whole.
 
-    The sample is the first batch of each input. Hours assume cores of this kind; `disk_gb` is the work folder, which
-    goes at the end. Raises FitraError for inputs that cannot be read.
+    The sample is the first batch of each input; how much text a packed file holds is told from the first shard of its
+    input. Hours assume cores of this kind; `disk_gb` is the work folder, which goes at the end. Raises FitraError for inputs that cannot be read.
     """
     if not cfg.inputs:
         raise FitraError("the corpus has no inputs.", "Give files on the command line.")
-    total = done = 0
+    stored = done = 0
+    total = 0.0  # bytes of text
     files = pieces = 0
     seconds = 0.0
     kept = removed = refused = 0
@@ -37,7 +38,9 @@ def estimate(cfg: Corpus) -> dict[str, Any]:
         for n, source in enumerate(cfg.inputs):
             found = tables.resolve(source.path)
             splits = tables.splits(found, cfg.shard_mb << 20)
-            files, pieces, total = files + len(found), pieces + len(splits), total + sum(s.size for s in splits)
+            size = sum(s.size for s in splits)
+            files, pieces, stored = files + len(found), pieces + len(splits), stored + size
+            total += size * _text_per_byte(splits[0], source.text)
             for batch in islice((b for s in splits for b in tables.read_split(s, source.text, source.id or "id")), 1):
                 started = time.perf_counter()
                 docs = documents(source, splits[0].path, batch.rows, cfg.max_chars)
@@ -50,7 +53,8 @@ def estimate(cfg: Corpus) -> dict[str, Any]:
     n_workers = engine.workers(cfg.engine)
     return {
         "files": files,
-        "megabytes": round(total / 1e6, 1),
+        "megabytes_stored": round(stored / 1e6, 1),
+        "megabytes_of_text": round(total / 1e6, 1),
         "shards": pieces,
         "workers": n_workers,
         "sample": {"kept": kept, "removed": removed, "quarantined": refused, "megabytes": round(done / 1e6, 2)},
@@ -58,3 +62,9 @@ def estimate(cfg: Corpus) -> dict[str, Any]:
         "hours": round(total / rate / n_workers / 3600, 3) if rate else None,
         "disk_gb": round(3 * total / 1e9, 2),
     }
+
+
+def _text_per_byte(split: tables.Split, column: str) -> float:
+    """UTF-8 bytes of text for each byte as stored."""
+    text = sum(len(r[column].encode()) for b in tables.read_split(split, column) for r in b.rows)
+    return text / split.size if split.size else 0.0
