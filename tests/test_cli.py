@@ -119,6 +119,31 @@ def test_a_run_against_a_dead_endpoint_is_one_line(tmp_path: Path) -> None:
     assert list((tmp_path / "o").glob("corpus-*/manifest.json")), "the finished stage stays"
 
 
+def test_the_corpus_room_from_the_command_line(tmp_path: Path) -> None:
+    texts = [f"{GOOD} ومعها خبر آخر عن الرحلة رقم {i} إلى الجبل في الصباح" for i in range(4)]
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"id": f"d{i}", "text": t}) + "\n" for i, t in enumerate(texts))
+    )
+    sets = ("--set", "dedupe.near=false")
+    dry = fitra("corpus", "clean", tmp_path / "a.jsonl", "--out", tmp_path / "o", "--dry-run", *sets)
+    assert json.loads(dry.stdout)["sample"]["kept"] == 4 and not (tmp_path / "o").exists()
+    done = fitra("corpus", "clean", tmp_path / "a.jsonl", "--out", tmp_path / "o", *sets)
+    assert done.returncode == 0 and json.loads(done.stdout)["counts"]["kept"] == 4
+    page = fitra("corpus", "report", tmp_path / "o")
+    assert Path(page.stdout.strip()).read_text(encoding="utf-8").startswith("<!doctype html>")
+    why = json.loads(fitra("corpus", "explain", tmp_path / "o", "d1").stdout)
+    assert why["state"] == "kept" and {r["verdict"] for r in why["rules"]} <= {"passes", "does not apply"}
+    (tmp_path / "exam.jsonl").write_text(json.dumps({"question": texts[2]}) + "\n")
+    p = fitra("corpus", "decontaminate", tmp_path / "o", "--benchmark", f"{tmp_path / 'exam.jsonl'}:question",
+              "--out", tmp_path / "d", "--set", "min_share=0.9")  # fmt: skip
+    assert json.loads(p.stdout)["counts"]["kept"] == 3, p.stderr
+    p = fitra("corpus", "takedown", tmp_path / "o", "d3", "--reason", "asked")
+    assert json.loads(p.stdout)["rows"] == {"documents": 1}
+    found = json.loads(fitra("corpus", "trace", tmp_path, "d3").stdout)
+    assert [Path(f["folder"]).name for f in found] == ["d"]
+    one_line_error(fitra("corpus", "takedown", tmp_path / "o", "never", "--reason", "x"), "never")
+
+
 @pytest.mark.slow
 def test_one_document_of_50_mb(tmp_path: Path) -> None:
     text = "\n".join(f"{GOOD} رقم {i}." for i in range(330_000))

@@ -20,7 +20,8 @@ def estimate(cfg: Corpus) -> dict[str, Any]:
     """Files, megabytes, shards, what is measured on a sample (MB/s of one process), hours and disk for the whole.
 
     The sample is the first batch of each input; how much text a packed file holds is told from the first shard of its
-    input. Hours assume cores of this kind; `disk_gb` is the work folder, which goes at the end. Raises FitraError for inputs that cannot be read.
+    input. Hours assume cores of this kind; `disk_gb` is the work folder, which goes at the end.
+    Raises FitraError for inputs that cannot be read.
     """
     if not cfg.inputs:
         raise FitraError("the corpus has no inputs.", "Give files on the command line.")
