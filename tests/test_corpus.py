@@ -253,7 +253,7 @@ def test_toxicity_is_a_label_and_removes_only_where_asked(tmp_path: Path, monkey
         values = [np.nan if "عطل" in t else 0.9 if "كلب" in t else 0.1 for t in texts]
         return {"hate": np.array(values, np.float32), "overall": np.array(values, np.float32)}
 
-    monkeypatch.setattr("fitra.signals.toxicity.scorer", lambda spec: score)
+    monkeypatch.setattr("fitra.signals.toxicity.scorer", lambda spec, labels: score)
     docs = {"clean": prose(1), "toxic": prose(2) + " كلب", "unknown": prose(3) + " عطل"}
     path = jsonl(tmp_path / "a.jsonl", [{"id": k, "text": v} for k, v in docs.items()])
     corpus.clean(config(path), tmp_path / "label")

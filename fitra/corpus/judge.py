@@ -68,7 +68,7 @@ class Judge:
         self.wanted = set(cfg.labels)
         if cfg.toxicity.drop_over and "toxicity" not in self.wanted:
             raise FitraError("corpus.toxicity.drop_over needs the scores.", "Add toxicity to corpus.labels.")
-        self.score = toxicity.scorer(cfg.toxicity.scorer) if "toxicity" in self.wanted else None
+        self.score = toxicity.scorer(cfg.toxicity.scorer, cfg.toxicity.labels) if "toxicity" in self.wanted else None
         known = [*toxicity.HEADINGS, toxicity.OVERALL]
         if unknown := sorted(set(cfg.toxicity.drop_over) - set(known)):
             raise FitraError(f"corpus.toxicity.drop_over: no heading '{unknown[0]}'.", f"Known: {', '.join(known)}.")

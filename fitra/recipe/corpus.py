@@ -58,6 +58,7 @@ class Toxicity(Config):
     """How texts are scored, and which are removed. Native alignment rewrites what is toxic: by default none is."""
 
     scorer: str = Field("embedded", description="or hf:MODEL_FOLDER, or endpoint:URL; see docs/toxicity.md")
+    labels: dict[str, str] = Field({}, description="hf: which of its labels is which heading, where names do not tell")
     drop_over: dict[str, float] = Field({}, description="heading: probability; a document over it is removed")
 
 
