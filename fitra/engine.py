@@ -8,6 +8,7 @@ stops the run with that error. Working processes give their memory back when the
 
 from __future__ import annotations
 
+import errno
 import multiprocessing as mp
 import os
 import signal
@@ -73,7 +74,7 @@ class Pool:
         if self.engine.kind == "ray":
             return _on_ray(function, tasks, self.engine)
         if self.inline:
-            return ((i, function(task)) for i, task in enumerate(tasks))
+            return ((i, _do(function, task)) for i, task in enumerate(tasks))
         return self._in_processes(function, tasks)
 
     def _in_processes(self, function: Callable[[Task], Any], tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
@@ -119,7 +120,7 @@ def _serve(pipe: Connection, others: Sequence[Connection]) -> None:
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            answer = (True, function(task))
+            answer = (True, _do(function, task))
         except KeyboardInterrupt:
             return
         except FitraError as e:
@@ -192,6 +193,18 @@ def _context() -> Any:
     return context
 
 
+def _do(function: Callable[[Task], Any], task: Task) -> Any:
+    """Raises FitraError where the disk is full."""
+    try:
+        return function(task)
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f"{e.filename}: " if e.filename else ""
+            hint = "Free some space and run the same command again: what is finished is kept."
+            raise FitraError(f"{where}no space left on the disk.", hint) from e
+        raise
+
+
 def _give_up_after(tries: int, task: Any, exitcode: int | None) -> None:
     if tries >= TRIES:
         raise FitraError(
@@ -244,6 +257,6 @@ def _on_ray(function: Callable[[Task], Any], tasks: Sequence[Task], engine: Engi
 
 def _answer(function: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
     try:
-        return True, function(task)
+        return True, _do(function, task)
     except FitraError as e:
         return False, (e.message, e.hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -34,3 +35,7 @@ def refuse(task: int) -> int:
     if task == 2:
         raise ValueError("a bug")
     return task
+
+
+def fill(task: int) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device", "/data/x")

@@ -47,6 +47,12 @@ def test_errors_come_through() -> None:
         list(engine.run(engine_tasks.refuse, [2, 3], TWO))
 
 
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_full_disk_is_one_line(inline: bool) -> None:
+    with pytest.raises(FitraError, match=r"/data/x: no space left"):
+        list(engine.run(engine_tasks.fill, [1, 2], TWO, inline=inline))
+
+
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     code = (
         "import engine_tasks, os, sys\n"
