@@ -21,6 +21,7 @@ from fitra.corpus.keys import Keys
 from fitra.errors import FitraError
 from fitra.progress import track
 from fitra.recipe import Corpus, Source
+from fitra.signals import data_hash
 
 VERSION = 2
 STAGE = "corpus"
@@ -43,6 +44,8 @@ def clean(cfg: Corpus, out: Path) -> dict[str, Any]:
     local = [Path(f) for f in files if "://" not in f.path]
     # Where the work is done never changes a result.
     settings: dict[str, Any] = {"corpus": cfg.model_dump(mode="json", exclude={"engine"})}
+    if cfg.labels:
+        settings["signals"] = data_hash()
     if remote := [tables.identity(f) for f in files if "://" in f.path]:
         settings["remote"] = remote
     inputs: dict[str, Sequence[Path]] = {"inputs": local}

@@ -15,6 +15,7 @@ from fitra import __version__, tables
 from fitra.artifacts import MANIFEST, config_dict, fingerprint
 from fitra.errors import FitraError
 from fitra.recipe import Config, Engine, Recipe, Source, World
+from fitra.signals import data_hash
 
 WriteWorld = Callable[[World, int, Path], Any]
 Folders = Mapping[str, Path]
@@ -117,6 +118,8 @@ def _corpus(recipe: Recipe, world: tuple[str, ...]) -> Step:
 
     # Where the work is done never changes a result; what lies elsewhere is known by what its store says of it.
     key: dict[str, Any] = {"corpus": cfg.model_copy(update={"engine": Engine()})}
+    if cfg.labels:
+        key["signals"] = data_hash()
     paths = [s.path for s in cfg.inputs]
     if remote := [p for p in paths if "://" in p]:
         key["remote"] = [tables.identity(f) for p in remote for f in tables.resolve(p)]
