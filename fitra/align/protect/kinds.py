@@ -1,0 +1,104 @@
+"""Protected text that is known by its form: code, brackets of scripture, quotations, formulas, addresses, numbers, law.
+
+Hadith and poetry, which take more than one pattern, are in `passages`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fitra.align.protect.spans import Protected
+
+__all__ = ["by_form"]
+
+_M = r"[\u064b-\u0652\u0670\u0640]*"
+# What looks like a placeholder in the text of the corpus; the brackets are ours alone in a masked text.
+_PLACEHOLDER = re.compile(r"⟦[^⟦⟧\n]{0,80}⟧|[⟦⟧]+")
+_CODE = re.compile(
+    r"^(?P<fence>```+|~~~+)[^\n]*\n.*?^(?P=fence)[ \t]*$|```.*?```|``(?!`)[^\n]+?``|`[^`\n]+`"
+    r"|<(?P<tag>pre|code)\b[^>\n]*>.*?</(?P=tag)>",
+    re.S | re.M | re.I,
+)
+_QURAN = re.compile(
+    r"﴿[^﴾]{1,2000}﴾(?:\s*[\[(][^\])\n]{1,40}[\])])?|\{[^{}\n]{8,1500}\}(?=\s*[\[(][^\])\n\d]{2,25}[:،/ ]*\d)"
+)
+_QUOTE = re.compile(
+    r"«[^«»]{1,1500}»|“[^“”]{1,1500}”|„[^„“”\n]{1,600}[“”]|\"(?=\S)[^\"\n]{1,400}(?<=\S)\"(?!\w)|‹[^‹›\n]{1,400}›"
+)
+_MATHS = r"A-Za-z0-9α-ωΑ-Ω_()\[\].,^²³⁰-⁹₀-₉+\-−*/×÷·√π"
+_FORMULA = re.compile(
+    r"\$\$[^$]+\$\$|\$[^$\n]{1,200}[\\^_{}=][^$\n]{0,200}\$|\\\(.+?\\\)|\\\[.+?\\\]"
+    r"|\\begin\{(?P<env>equation|align|gather|multline|math|displaymath|eqnarray)\*?\}.*?\\end\{(?P=env)\*?\}"
+    r"|<math\b.*?</math>"
+    rf"|(?<![\w$/.,@?&=:%-])[A-Za-z0-9(√∑∫∂∆α-ω][{_MATHS} ]{{0,60}}[=≈≤≥≠→⇌⟶] ?[{_MATHS}]"
+    rf"[{_MATHS} ]{{0,60}}(?<=[A-Za-z0-9)²³⁰-⁹₀-₉α-ω])",
+    re.S,
+)
+_URL = re.compile(
+    r"(?:https?://|ftp://|www\.)[^\s<>«»\"⟦⟧]+|\]\([^)\s]+\)"
+    r"|[A-Za-z0-9][\w.+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
+    r"|\b(?:[A-Za-z0-9-]+\.)+(?:com|net|org|edu|gov|info|io|tv|me|co|sa|eg|ae|qa|kw|jo|lb|ma|tn|dz|iq|sy|uk|fr|de)\b(?:/[^\s<>«»\"⟦⟧]*)?",
+    re.I | re.A,
+)
+_NUMBER = re.compile(r"\d+(?:[.,:/\-٫٬]\d+)+")
+_ORDINAL = (
+    "(?:ال)?(?:[أا]ولى|ثانية|ثالثة|رابعة|خامسة|سادسة|سابعة|ثامنة|تاسعة|عاشرة|حادية|عشر[وي]ن|ثلاث[وي]ن|[أا]ربع[وي]ن"
+    r"|خمس[وي]ن|ست[وي]ن|سبع[وي]ن|ثمان[وي]ن|تسع[وي]ن|مائة)(?: (?:عشرة?|بعد المائة|وال[^\W\d_]+[وي]ن))?\b"
+)
+_ARTICLE = (
+    rf"م{_M}ا{_M}د{_M}[ةه]{_M}[ \t]*(?:رقم[ \t]*)?[(\[]?[ \t]*(?:\d+|{_ORDINAL})"
+    r"(?:[ \t]*/[ \t]*\d+)?(?:[ \t]*مكرر)?[ \t]*[)\]]?"
+)
+_LAW_LINE = re.compile(rf"^[ \t*#•_(\[]*(?:ال)?{_ARTICLE}[ \t]*(?=[:.\-–—)\]*_]|$)", re.M)
+_LAW_PART = re.compile(rf"^[ \t*#•_(\[]*(?:(?:ال)?{_ARTICLE}|(?:ال)?(?:باب|فصل|قسم)[ \t]+{_ORDINAL})", re.M)
+_LAW_CITED = re.compile(rf"\b[وف]?[بل]?(?:ال|لل)?{_ARTICLE}")
+_LAW_SAYS = re.compile(
+    r"[^.\n]{0,120}?\bعلى(?: أن| أنه| ما يلي| الآتي| ما يأتي|[ \t]*:)[^\n]{0,1500}?(?=[.؟!](?:\s|$)|\n|\Z)"
+)
+_BLANK = re.compile(r"\n[ \t]*\n")
+_LONGEST_ARTICLE = 5000  # characters
+
+
+def _law(text: str) -> Iterator[Protected]:
+    """Articles from their heading to the next one or an empty line; elsewhere the reference, and what it is said to
+    provide («تنص المادة 5 على أن ...») to the end of the sentence."""
+    if "ماد" not in text:
+        return
+    end = 0
+    for m in _LAW_LINE.finditer(text):
+        if m.start() < end:
+            continue
+        following = _LAW_PART.search(text, m.end())
+        stop = following.start() if following else len(text)
+        blank = _BLANK.search(text, m.end())
+        if blank and not text[m.end() : blank.start()].strip(" \t:.-–—*_)]"):
+            blank = _BLANK.search(text, blank.end())  # the heading stands alone: its text comes after the empty line
+        end = min(stop, blank.start() if blank else len(text), m.start() + _LONGEST_ARTICLE)
+        yield Protected(m.start(), end, "law")
+    for m in _LAW_CITED.finditer(text):
+        says = _LAW_SAYS.match(text, m.end())
+        yield Protected(m.start(), says.end() if says else m.end(), "law")
+
+
+def by_form(text: str) -> Iterator[Protected]:
+    """All spans known by their form, in no order; they may overlap."""
+    patterns = [(_NUMBER, "number"), (_QUOTE, "quote")]
+    # One look for a sign that a pattern cannot do without is cheaper than the pattern.
+    if "⟦" in text or "⟧" in text:
+        patterns.append((_PLACEHOLDER, "placeholder"))
+    if "`" in text or "~~~" in text or "<" in text:
+        patterns.append((_CODE, "code"))
+    if "﴿" in text or "{" in text:
+        patterns.append((_QURAN, "quran"))
+    if any(c in text for c in "$\\=≈≤≥≠→⇌⟶<"):
+        patterns.append((_FORMULA, "formula"))
+    if "." in text or "](" in text:
+        patterns.append((_URL, "url"))
+    for pattern, kind in patterns:
+        for m in pattern.finditer(text):
+            end = m.end()
+            if kind == "url":
+                end = m.start() + len(m[0].rstrip(".,،؛;:!?؟'*_"))  # the sentence's signs, not the address's
+            yield Protected(m.start(), end, kind)
+    yield from _law(text)

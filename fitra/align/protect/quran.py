@@ -1,0 +1,259 @@
+"""Finding the Qur'an in a text: whole verses and fragments of four words and more, across the borders of verses.
+
+The text of the Qur'an comes from a file of the user; nothing of it is shipped. Words are compared as `words` hashes
+them; what the hashes find is looked at again word by word:
+
+    same    as folded: tashkeel, tatweel, forms of alef, ya and ta marbuta, hamza
+    near    apart from alefs and seats of hamza: «العلمين» and «العالمين», «شئون» and «شؤون»
+    loose   the same consonants: «الصلوة» and «الصلاة»; counts only in Uthmani writing and inside long matches
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fitra.align.protect import ordinary
+from fitra.align.protect.spans import Match, Protected
+from fitra.align.protect.words import Ints, Words, folded, grams, split
+
+__all__ = ["GRAM", "Verses", "words_of"]
+
+GRAM = 4  # words: shorter runs of scripture are ordinary Arabic («في السماوات»)
+_REACH = 1 << 22  # entries of the table that sorts out nearly all grams of ordinary text
+_SHIFT = np.uint64(64 - 22)
+_UTHMANI = re.compile("[\u0671\u0670\u06d6-\u06ed]")
+_NAME = re.compile(r"(\d+)\D(\d+)$")
+_STRONG = re.compile(r"[.!?؟;؛:…»«”“\"(){}\[\]﴾﴿]")
+
+
+class _Table:
+    """Grams and where they begin: sorted, behind a table that says no at once."""
+
+    def __init__(self, keys: npt.NDArray[np.uint64], places: Ints) -> None:
+        order = np.argsort(keys, kind="stable")
+        self.keys, self.places = keys[order], places[order]
+        self.may = np.zeros(_REACH, dtype=bool)
+        self.may[keys >> _SHIFT] = True
+
+    def find(self, keys: npt.NDArray[np.uint64]) -> Iterator[tuple[int, list[int]]]:
+        """(index among `keys`, places) of the grams that are known, in order."""
+        at = np.flatnonzero(self.may[keys >> _SHIFT])
+        if not len(at):
+            return
+        low = np.searchsorted(self.keys, keys[at], side="left")
+        high = np.searchsorted(self.keys, keys[at], side="right")
+        for i, a, b in zip(at.tolist(), low.tolist(), high.tolist(), strict=True):
+            if b > a:
+                yield i, self.places[a:b].tolist()
+
+
+class Verses:
+    """The text of the Qur'an, ready to be found. `texts` are verses in order; `names` («2:255») say which follow
+    each other, otherwise each follows the one before. `len()` is the number of verses."""
+
+    def __init__(self, texts: Collection[str], names: Sequence[str | None] | None = None) -> None:
+        rows = list(texts)
+        self._count = len(rows)
+        known = [place(n) for n in names] if names is not None else [None] * len(rows)
+        self._words: list[tuple[str, str, str]] = []
+        chain_of: list[int] = []
+        chain = 0
+        parts: list[str] = []
+        begins: list[bool] = []
+        for i, text in enumerate(rows):
+            here, before = known[i], known[i - 1] if i else None
+            if here and (before is None or here != (before[0], before[1] + 1)):
+                chain += 1
+            w = split(text)
+            found = [text[a:b] for a, b in zip(w.all_starts.tolist(), w.all_ends.tolist(), strict=True)]
+            self._words += map(folded, found)
+            chain_of += [chain] * len(found)
+            parts += found
+            begins += [True, *[False] * (len(found) - 1)][: len(found)]
+        self._begins = begins  # whether a word begins a verse
+        joined = split(" ".join(parts))
+        self._chain = np.array(chain_of, dtype=np.int64)
+        self._hashes, self._order = joined.hashes, joined.order
+        chains = self._chain[self._order] if len(chain_of) else self._order
+        keys, places = self._grams(chains, GRAM)
+        self._four = _Table(keys, places)
+        keys, places = self._grams(chains, GRAM - 1)
+        if len(keys):  # three words with consonants that are four with «يا», «أو» or «أي» before, after or between
+            first, last = self._order[places], self._order[places + GRAM - 2]
+            low = np.maximum(first - 1, 0)
+            high = np.minimum(last + 1, len(self._chain) - 1)
+            weak = np.array([not w[2] for w in self._words], dtype=bool)
+            wide = (last - first >= GRAM - 1) | (weak[low] & (low < first)) | (weak[high] & (high > last))
+            keys, places = keys[wide], places[wide]
+        self._three = _Table(keys, places)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _grams(self, chains: Ints, n: int) -> tuple[npt.NDArray[np.uint64], Ints]:
+        keys = grams(self._hashes, n)
+        if not len(keys):
+            return keys, np.empty(0, dtype=np.int64)
+        places = np.flatnonzero(chains[: len(keys)] == chains[n - 1 :])
+        return keys[places], places
+
+    def find(self, text: str) -> Iterator[Protected]:
+        """What a rewriter must not alter: maximal spans, in order; ordinary phrases without a sign of scripture out."""
+        spans: list[list[int]] = []  # start, end, words, word of the Qur'an after the end
+        for m in self.matches(text):
+            m = self._trimmed(text, m)
+            if m.words < GRAM or (ordinary.may_be(words_of(text[m.start : m.end])) and not ordinary.cued(text, m)):
+                continue
+            last = spans[-1] if spans else None
+            # One span: overlapping, or parts of one verse with a word or two misspelt or left out between them.
+            near = last and m.start - last[1] <= 30 and -1 <= m.at - last[3] <= 3
+            if last and (m.start < last[1] or (near and len(text[last[1] : m.start].split()) <= 3)):
+                if m.end > last[1]:
+                    last[1], last[3] = m.end, m.at + m.words
+            else:
+                spans.append([m.start, m.end, m.words, m.at + m.words])
+        for start, end, _, _ in spans:
+            yield Protected(start, end, "quran")
+
+    def _trimmed(self, text: str, m: Match) -> Match:
+        """Without one or two words behind a full stop or a closing bracket that only happen to go on like the verse."""
+        if m.words > 7 or not _STRONG.search(text, m.start, m.end):
+            return m
+        w = split(text[m.start : m.end])
+        starts, ends = w.all_starts.tolist(), w.all_ends.tolist()
+        a, b, n = 0, len(starts), len(starts)
+        if n != m.words:
+            return m
+        for k in (1, 2):
+            if n > k and self._apart(text, m, starts, ends, n - k):
+                b = min(b, n - k)
+            if n > k and self._apart(text, m, starts, ends, k):
+                a = max(a, k)
+        if (a, b) == (0, n):
+            return m
+        if b <= a:
+            return Match(m.start, m.start, 0, m.at)
+        return Match(m.start + starts[a], m.start + ends[b - 1], b - a, m.at + a)
+
+    def _apart(self, text: str, m: Match, starts: list[int], ends: list[int], i: int) -> bool:
+        """Whether a strong sign stands before word `i` of a match, where the Qur'an has no border of verses."""
+        sign = _STRONG.search(text, m.start + ends[i - 1], m.start + starts[i])
+        return sign is not None and not self._begins[m.at + i]
+
+    def matches(self, text: str) -> list[Match]:
+        """All runs of four words and more that are in the Qur'an, longest first where several begin at one word."""
+        w = split(text)
+        hits = [(i, GRAM, p) for i, p in self._four.find(grams(w.hashes, GRAM))]
+        hits += [(i, GRAM - 1, p) for i, p in self._three.find(grams(w.hashes, GRAM - 1))]
+        if not hits:
+            return []
+        hits.sort()
+        done: dict[int, int] = {}
+        out: set[Match] = set()
+        for i, _, places in hits:
+            for p in places:
+                if i >= done.get(p - i, -1):
+                    n = self._run(w, i, p)
+                    done[p - i] = i + n
+                    out.update(self._checked(text, w, i, p, n))
+        return sorted(out, key=lambda m: (m.start, -m.end, m.at))
+
+    def _run(self, w: Words, i: int, p: int) -> int:
+        n = min(len(w.hashes) - i, len(self._hashes) - p)
+        size = 16
+        chain = self._chain[self._order[p]]
+        while True:
+            size = min(size, n)
+            same = w.hashes[i : i + size] == self._hashes[p : p + size]
+            same &= self._chain[self._order[p : p + size]] == chain
+            if not same.all():
+                return int(np.argmin(same))
+            if size == n:
+                return n
+            size *= 4
+
+    def _checked(self, text: str, w: Words, i: int, p: int, n: int) -> Iterator[Match]:
+        """The parts of a run of equal hashes that stand the second look."""
+        first, last = int(w.order[i]), int(w.order[i + n - 1])
+        q_first, q_last = int(self._order[p]), int(self._order[p + n - 1])
+        # Words without consonants at both ends, where the text has them too.
+        while first > 0 and q_first > 0 and self._same_weak(text, w, first - 1, q_first - 1, q_first):
+            first, q_first = first - 1, q_first - 1
+        top = len(self._words) - 1
+        while last + 1 < len(w.all_starts) and q_last < top and self._same_weak(text, w, last + 1, q_last + 1, q_last):
+            last, q_last = last + 1, q_last + 1
+        spans = list(zip(w.all_starts[first : last + 1].tolist(), w.all_ends[first : last + 1].tolist(), strict=True))
+        mine = [folded(text[a:b]) for a, b in spans]
+        theirs = self._words[q_first : q_last + 1]
+        pairs, grades = _align(mine, theirs)
+        uthmani = bool(_UTHMANI.search(text, spans[0][0], spans[-1][1]))
+        for a, b in _accepted(grades, uthmani):
+            begin, end = spans[pairs[a][0]][0], spans[pairs[b - 1][1]][1]
+            count = pairs[b - 1][3] - pairs[a][2] + 1
+            if count >= GRAM:
+                yield Match(begin, end, count, q_first + pairs[a][2])
+
+    def _same_weak(self, text: str, w: Words, i: int, q: int, beside: int) -> bool:
+        word = folded(text[int(w.all_starts[i]) : int(w.all_ends[i])])
+        return not word[2] and word[0] == self._words[q][0] and self._chain[q] == self._chain[beside]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text as folded, without hamza."""
+    w = split(text)
+    return [folded(text[a:b])[0] for a, b in zip(w.all_starts.tolist(), w.all_ends.tolist(), strict=True)]
+
+
+Pair = tuple[int, int, int, int]  # words [a, b] of the text stand for words [c, d] of the Qur'an
+SAME, NEAR, LOOSE, OTHER = range(4)
+
+
+def _align(mine: list[tuple[str, str, str]], theirs: list[tuple[str, str, str]]) -> tuple[list[Pair], list[int]]:
+    """Pair the words of two runs with equal consonants; words without consonants go with the one after them."""
+    pairs: list[Pair] = []
+    grades: list[int] = []
+    i = j = 0
+    while i < len(mine) and j < len(theirs):
+        a, c = i, j
+        if mine[i][2] or theirs[j][2]:
+            while i < len(mine) - 1 and not mine[i][2]:
+                i += 1
+            while j < len(theirs) - 1 and not theirs[j][2]:
+                j += 1
+        pairs.append((a, i, c, j))
+        left, right = ["".join(x[k] for x in mine[a : i + 1]) for k in range(3)], theirs[c : j + 1]
+        words = ["".join(x[k] for x in right) for k in range(3)]
+        if left[0] == words[0] or (not grades and words[0][:1] in "وف" and left[0] == words[0][1:]):
+            grades.append(SAME)  # a quotation may leave out the first «و» or «ف»
+        elif left[1] == words[1]:
+            grades.append(NEAR)
+        else:
+            grades.append(LOOSE if left[2] == words[2] else OTHER)
+        i, j = i + 1, j + 1
+    return pairs, grades
+
+
+def _accepted(grades: list[int], uthmani: bool) -> Iterator[tuple[int, int]]:
+    """[a, b) of the pairs that are the Qur'an: all when few are loose, otherwise what lies between loose ones."""
+    same = grades.count(SAME)
+    if OTHER not in grades and same >= len(grades) * 0.5 and (uthmani or LOOSE not in grades or len(grades) >= 8):
+        if uthmani or len(grades) > 4 or same >= 3:
+            yield 0, len(grades)
+        return
+    a = 0
+    for b in range(len(grades) + 1):
+        if b == len(grades) or grades[b] >= LOOSE:
+            part = grades[a:b]
+            if part and part.count(SAME) >= max(2, len(part) * 0.6):
+                yield a, b
+            a = b + 1
+
+
+def place(name: str | None) -> tuple[int, int] | None:
+    """(sura, verse) of a name like «quran-2:255», None for any other."""
+    m = _NAME.search(name or "")
+    return (int(m[1]), int(m[2])) if m else None
