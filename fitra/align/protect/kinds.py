@@ -78,7 +78,8 @@ def _law(text: str) -> Iterator[Protected]:
         yield Protected(m.start(), end, "law")
     for m in _LAW_CITED.finditer(text):
         says = _LAW_SAYS.match(text, m.end())
-        yield Protected(m.start(), says.end() if says else m.end(), "law")
+        shut = m[0].endswith((")", "]")) and not re.search(r"[(\[]", m[0])  # the bracket was open before
+        yield Protected(m.start(), says.end() if says else m.end() - shut, "law")
 
 
 def by_form(text: str) -> Iterator[Protected]:
@@ -100,5 +101,6 @@ def by_form(text: str) -> Iterator[Protected]:
             end = m.end()
             if kind == "url":
                 end = m.start() + len(m[0].rstrip(".,،؛;:!?؟'*_"))  # the sentence's signs, not the address's
-            yield Protected(m.start(), end, kind)
+            if kind != "formula" or all(m[0].count(a) == m[0].count(b) for a, b in ("()", "[]")):
+                yield Protected(m.start(), end, kind)
     yield from _law(text)

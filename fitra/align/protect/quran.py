@@ -103,20 +103,22 @@ class Verses:
 
     def find(self, text: str) -> Iterator[Protected]:
         """What a rewriter must not alter: maximal spans, in order; ordinary phrases without a sign of scripture out."""
-        spans: list[list[int]] = []  # start, end, words, word of the Qur'an after the end
+        spans: list[tuple[int, int, set[int]]] = []  # start, end, words of the Qur'an that may follow
         for m in self.matches(text):
             m = self._trimmed(text, m)
             if m.words < GRAM or (ordinary.may_be(words_of(text[m.start : m.end])) and not ordinary.cued(text, m)):
                 continue
-            last = spans[-1] if spans else None
+            start, end, after = spans[-1] if spans else (-1, -1, set[int]())
             # One span: overlapping, or parts of one verse with a word or two misspelt or left out between them.
-            near = last and m.start - last[1] <= 30 and -1 <= m.at - last[3] <= 3
-            if last and (m.start < last[1] or (near and len(text[last[1] : m.start].split()) <= 3)):
-                if m.end > last[1]:
-                    last[1], last[3] = m.end, m.at + m.words
+            near = m.start - end <= 30 and len(text[end : m.start].split()) <= 3
+            if spans and (m.start < end or (near and any(-1 <= m.at - q <= 3 for q in after))):
+                if m.end > end:
+                    spans[-1] = (start, m.end, {m.at + m.words})
+                elif m.end == end:
+                    after.add(m.at + m.words)
             else:
-                spans.append([m.start, m.end, m.words, m.at + m.words])
-        for start, end, _, _ in spans:
+                spans.append((m.start, m.end, {m.at + m.words}))
+        for start, end, _ in spans:
             yield Protected(start, end, "quran")
 
     def _trimmed(self, text: str, m: Match) -> Match:
@@ -155,11 +157,20 @@ class Verses:
         done: dict[int, int] = {}
         out: set[Match] = set()
         for i, _, places in hits:
+            runs = []
             for p in places:
                 if i >= done.get(p - i, -1):
                     n = self._run(w, i, p)
                     done[p - i] = i + n
-                    out.update(self._checked(text, w, i, p, n))
+                    runs.append((-n, p))
+            # The longest say all that the others would say, unless the second look refuses them.
+            longest, held = 0, False
+            for n, p in sorted(runs):
+                if held and -n < longest:
+                    break
+                found = list(self._checked(text, w, i, p, -n))
+                longest, held = -n, held or bool(found)
+                out.update(found)
         return sorted(out, key=lambda m: (m.start, -m.end, m.at))
 
     def _run(self, w: Words, i: int, p: int) -> int:
