@@ -1,0 +1,50 @@
+"""Makes common.txt: stems of running text that are hardly names.
+
+    python -m fitra.align.gates.learn TEXTS.parquet [...]
+
+A noun, verb or adjective stands in running text with several endings and with and without the article; a name keeps
+its form, clitics aside. So a stem counts as common when it is frequent enough and varied enough. It is a heuristic:
+frequent names that look like words («سعيد») are common here and known by places.yaml or by the title before them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from fitra.align.gates.words import lexicon, stem
+from fitra.signals.view import view
+
+MIN_COUNT, MIN_FORMS = 4, 2
+_WORD = re.compile("[\u0621-\u064a]{3,}")
+_CLITIC = re.compile("^[وفبلك](?=...)")
+
+
+def learn(paths: list[Path]) -> list[str]:
+    """The common stems of parquet files with a column `text`, sorted."""
+    counts: Counter[str] = Counter()
+    for path in paths:
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=512, columns=["text"]):
+            seen = view(batch.column(0).drop_null())
+            found = np.bincount(seen.ids, minlength=len(seen.vocab)).tolist()
+            counts.update(dict(zip(seen.vocab.to_pylist(), found, strict=True)))
+    forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for word, n in counts.items():
+        if _WORD.fullmatch(word):
+            forms[stem(word)][_CLITIC.sub("", word)] += n
+    names = {stem(n) for n in lexicon().names}
+    return sorted(
+        s
+        for s, f in forms.items()
+        if len(s) > 2 and s not in names and sum(f.values()) >= MIN_COUNT and sum(n > 1 for n in f.values()) >= MIN_FORMS
+    )
+
+
+if __name__ == "__main__":
+    out = Path(__file__).with_name("common.txt")
+    out.write_text("\n".join(learn([Path(p) for p in sys.argv[1:]])) + "\n", encoding="utf-8")
