@@ -18,13 +18,14 @@ import numpy.typing as npt
 
 from fitra.align.protect import ordinary
 from fitra.align.protect.spans import Match, Protected
-from fitra.align.protect.words import Ints, Words, folded, grams, split
+from fitra.align.protect.words import Ints, Words, folded, grams, skeletons, split
 
 __all__ = ["GRAM", "Verses", "words_of"]
 
 GRAM = 4  # words: shorter runs of scripture are ordinary Arabic («في السماوات»)
 _REACH = 1 << 22  # entries of the table that sorts out nearly all grams of ordinary text
 _SHIFT = np.uint64(64 - 22)
+_SHORT = 600  # characters: below, a look at the consonants of three words is faster than NumPy
 _UTHMANI = re.compile("[\u0671\u0670\u06d6-\u06ed]")
 _NAME = re.compile(r"(\d+)\D(\d+)$")
 _STRONG = re.compile(r"[.!?؟;؛:…»«”“\"(){}\[\]﴾﴿]")
@@ -90,6 +91,8 @@ class Verses:
             wide = (last - first >= GRAM - 1) | (weak[low] & (low < first)) | (weak[high] & (high > last))
             keys, places = keys[wide], places[wide]
         self._three = _Table(keys, places)
+        short = skeletons(" ".join(parts))
+        self._threes = set(zip(short, short[1:], short[2:], strict=False))
 
     def __len__(self) -> int:
         return self._count
@@ -148,6 +151,10 @@ class Verses:
 
     def matches(self, text: str) -> list[Match]:
         """All runs of four words and more that are in the Qur'an, longest first where several begin at one word."""
+        if len(text) < _SHORT:
+            short = skeletons(text)
+            if self._threes.isdisjoint(zip(short, short[1:], short[2:], strict=False)):
+                return []
         w = split(text)
         hits = [(i, GRAM, p) for i, p in self._four.find(grams(w.hashes, GRAM))]
         hits += [(i, GRAM - 1, p) for i, p in self._three.find(grams(w.hashes, GRAM - 1))]
