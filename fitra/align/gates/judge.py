@@ -5,6 +5,7 @@ Nothing is asked of a model, so a changed threshold is judged anew over stored a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -168,19 +169,20 @@ def _size(s: str) -> int:
 def _numbers(given: Sequence[Pair], w: figures.Words, gate: Any) -> None:
     lost: list[list[str]] = []
     new: list[list[str]] = []
-    in_words, fresh_words = figures.simple(w, "number")
+    spelt_lost, spelt_new = figures.simple(w, "spelt")
     for i, p in enumerate(given):
-        was, now = text.numbers(p.original), text.numbers(p.rewrite)
-        a, b = was - now, now - was
-        # Digits may be parts of a number with signs; only number words are looked at here.
-        c = {x for x in in_words[i] if x not in was}
-        d = {x for x in fresh_words[i] if x not in now}
+        was, now = text.number_counts(p.original), text.number_counts(p.rewrite)
+        a, b, c, d = set(was - now), set(now - was), set(spelt_lost[i]), set(spelt_new[i])
         if a or b or c or d:
-            gone = set[str]().union(*map(text.numbers, p.removed), set())
-            put = set[str]().union(*map(text.numbers, p.added), set())
-            a, b = text.unsaid(a - gone, p.rewrite), text.unsaid(b - put, p.original)
-            c = {x for x in c - a if not _within(x, p.rewrite)}
-            d = {x for x in d - b if not _within(x, p.original)}
+            gone = sum(map(text.number_counts, p.removed), Counter[str]())
+            put = sum(map(text.number_counts, p.added), Counter[str]())
+            a, b = set(was - gone - now), set(now - put - was)
+            if not (a and b):  # one more mention of a number or one less is no swap
+                a, b = a - set(now), b - set(was)
+            a, b = text.unsaid(a, p.rewrite), text.unsaid(b, p.original)
+            if not (c and d):
+                c = {x for x in c if not _within(x, p.rewrite)}
+                d = {x for x in d if not _within(x, p.original)}
         lost.append([*a, *c])
         new.append([*b, *d])
     gate("numbers_lost", [len(x) for x in lost], "numbers_lost", [few(x) for x in lost])

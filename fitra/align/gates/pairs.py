@@ -175,20 +175,19 @@ def units(w: Words) -> tuple[Found, Found]:
     glued, glued_names = w.column("glued")
     key = glued[w.of.ids]
     for i in np.flatnonzero(key >= 0).tolist():
-        found.append((i, f"{w.facts[w.of.ids[i]].number} {glued_names[key[i]]}"))
+        number, unit = w.facts[w.of.ids[i]].number, glued_names[key[i]]
+        if unit not in ("m", "hijri") or len(number) != 4:  # «2014م», «1436هـ»: an era, often left out
+            found.append((i, f"{number} {unit}"))
     column, names = w.column("unit")
     key = column[w.of.ids]
     on = np.flatnonzero(key >= 0)
     numbers = np.array([bool(f.number) for f in w.facts], dtype=bool)
-    # Only beside a number; the text's bounds are checked one by one below.
+    # Only after a number; the text's bounds are checked one by one below.
     ids = w.of.ids
-    counted = numbers[ids[np.maximum(on - 1, 0)]] | numbers[ids[np.minimum(on + 1, len(ids) - 1)]] if len(on) else on
-    for i in on[counted].tolist() if len(on) else []:
-        before, after = _near(w, i, -1), _near(w, i, 1)
-        if before and before.number:
+    for i in on[numbers[ids[np.maximum(on - 1, 0)]]].tolist() if len(on) else []:
+        before = _near(w, i, -1)
+        if before and before.number and not (len(before.number) == 4 and names[key[i]] in ("m", "hijri", "common_era")):
             found.append((i, f"{before.number} {names[key[i]]}"))
-        elif after and after.number and len(after.number) < 4:
-            found.append((i, f"{names[key[i]]} {after.number}"))
     return _keyed(w, found)
 
 
@@ -248,6 +247,29 @@ def names(w: Words) -> tuple[Found, Found]:
             lost[p], new[p] = a, b
         else:
             lost[p], new[p] = [x for x in lost[p] if x in a], [x for x in new[p] if x in b]
+    # One of several mentions went: what stands in its place?
+    for p in np.unique(counts.pair[fewer & certain & (r > 0)]).tolist():
+        if not lost[p]:
+            went = {listed[k] for k in counts.key[(counts.pair == p) & fewer & certain].tolist()}
+            lost[p], new[p] = _in_place(w, p, went)
+    return lost, new
+
+
+def _in_place(w: Words, p: int, went: set[str]) -> tuple[list[str], list[str]]:
+    """Names of `went` in whose place other words stand, and these words."""
+    sides = []
+    for side in (ORIGINAL, REWRITE):
+        at = np.searchsorted(w.side * np.int64(w.n) + w.pair, [side * w.n + p, side * w.n + p + 1])
+        sides.append([w.facts[i].key for i in w.of.ids[at[0] : at[1]].tolist()])
+    a, b = sides
+    lost: list[str] = []
+    new: list[str] = []
+    for tag, i, j, k, m in SequenceMatcher(None, a, b, False).get_opcodes():
+        if tag == "replace" and j - i <= 6 and m - k <= 6:
+            gone, came = went & set(a[i:j]) - set(b[k:m]), [x for x in b[k:m] if x and x not in a[i:j]]
+            if gone and came and not any(_alike(x, y) for x in gone for y in came):
+                lost += gone
+                new += came
     return lost, new
 
 
@@ -273,8 +295,8 @@ def _after_cues(w: Words) -> Ints:
             f = _near(w, i, step)
             if f is None:
                 break
-            if f.article and cue[i] == 1 and step < 3:
-                continue  # the adjective of a title
+            if (f.article or f.cue == 1) and cue[i] == 1 and step < 3:
+                continue  # the adjective of a title, or another title
             # After a kind of place an adjective is as likely: «مدينة كبيرة».
             named = f.key and not (f.speech or f.stop or f.number or f.unit) and (f.article <= (cue[i] == 3))
             if named and (cue[i] in (1, 3) or (f.rare and step == 1)):

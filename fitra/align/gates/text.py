@@ -15,10 +15,11 @@ from fitra import arabic
 from fitra.align.gates import words
 from fitra.signals import toxicity
 
-__all__ = ["ends", "leaks", "links", "numbers", "toxic_rise", "unsaid"]
+__all__ = ["ends", "leaks", "links", "number_counts", "numbers", "toxic_rise", "unsaid"]
 
 _NUMBER = re.compile(r"\d+(?:[.,:/\-٫٬،]\d+)*(?:[ \u00a0]?[%٪]| ?(?:بال|في ال)م(?:ئ|ائ|ي|اي)[ةه](?!\w))?")
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_DECIMAL = re.compile(r"\d{1,3},\d{1,2}")
 _URL = re.compile(r"(?:https?://|ftp://|www\.)[^\s<>«»\"⟦⟧]+", re.I)
 _TITLES = "العربي|الأصلي|المعاد صياغته|المعاد كتابته|المعدل|المهذب|المنقح|المطلوب|المحسن|المصحح|النهائي|بعد التعديل|بعد التهذيب"
 _THIS = "النص|النسخة|الصياغة|إعادة|اعادة|الترجمة|الملخص|نص|نسخة|صياغة|ملخص"
@@ -42,27 +43,33 @@ _LEAKS = "|".join(
 )
 _LEAK_AT = re.compile(_LEAKS, re.I | re.M)
 _LEAK_ANY = "(?im)" + _LEAKS
-_ENDED = frozenset(".!?؟…»\"”)]}*:؛۔")
 _WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"[.!?؟؛;\n…]+")  # as the toxicity rules split
 
 
 def numbers(text: str) -> set[str]:
     """The numbers of a text, both digit sets alike, thousands separators out, dates whole, percentages marked."""
-    found = set()
+    return set(number_counts(text))
+
+
+def number_counts(text: str) -> Counter[str]:
+    """`numbers` with how often each stands there."""
+    found: Counter[str] = Counter()
     for m in _NUMBER.finditer(text):
         n = m[0]
         if not n.isascii():
             n = arabic.digits_to_ascii(n).replace("٬", ",").replace("،", ",").replace("٫", ".")
         if not n[-1].isdigit():
             n = re.sub(r"[^\d.,:/\-].*", "", n).strip()
-            found.add(_plain(n) + "%")
-        found.add(_plain(n))
+            found[_plain(n) + "%"] += 1
+        found[_plain(n)] += 1
     return found
 
 
 def _plain(n: str) -> str:
-    return n.replace(",", "") if _GROUPED.fullmatch(n) else n
+    if _GROUPED.fullmatch(n):
+        return n.replace(",", "")
+    return n.replace(",", ".") if _DECIMAL.fullmatch(n) else n  # «7,4%»
 
 
 def unsaid(found: set[str], other: str) -> set[str]:
@@ -144,7 +151,7 @@ def ends(text: str) -> tuple[str, bool]:
     """The last word, folded, and whether the text comes to an end there."""
     tail = text[-200:].rstrip()
     found = _WORD.findall(arabic.fold(tail, "compare"))
-    return (found[-1] if found else ""), bool(tail) and tail[-1] in _ENDED
+    return (found[-1] if found else ""), bool(tail) and not tail[-1].isalnum() and tail[-1] not in ",،-"
 
 
 def toxic_rise(original: str, rewrite: str) -> tuple[float, str]:

@@ -34,6 +34,7 @@ class Fact(NamedTuple):
     key: str  # what names are compared by: the name, else the stem
     rare: str  # a stem that is not common: perhaps a name, perhaps a rare word
     number: str  # value as digits
+    spelt: str  # the value of a number word
     unit: str
     glued: str  # the unit written onto the digits: «1436هـ»
     negation: bool
@@ -100,7 +101,7 @@ def common_stems() -> frozenset[str]:
 def stem(word: str) -> str:
     """A rough stem of a folded word, so that a changed clitic or ending is not a lost word."""
     w = re.sub(r"(.)\1{2,}", r"\1", word)
-    w = re.sub(r"^[وف]?(?:[بك]?ال|لل)?(?=...)", "", w)
+    w = re.sub(r"^(?:[وف]?(?:[بك]?ال|لل)(?=...)|[وف](?=....))", "", w)
     return re.sub(r"(?<=...)(?:هما|ها|هم|ات|ون|ين|ان|ه|ا|ي)$", "", w)
 
 
@@ -139,31 +140,33 @@ def fact(word: str) -> Fact:
     digits = _DIGITS.fullmatch(word)
     if digits:
         glued = lex.units.get(digits[2], "") if digits[2] else ""
-        return Fact("", "", "", "", digits[1].lstrip("0") or "0", "", glued, False, 0, "", False, False, False)
+        return Fact("", "", "", "", digits[1].lstrip("0") or "0", "", "", glued, False, 0, "", False, False, False)
     if len(word) > 40:
-        return Fact(word[:40], "", "", "", "", "", "", False, 0, "", False, False, False)
+        return Fact(word[:40], "", "", "", "", "", "", "", False, 0, "", False, False, False)
     shapes = forms(word)
     arabic_word = bool(_ARABIC.fullmatch(word))
     listed = () if stop else shapes
     name = next((_bare(f) for f in listed if f in lex.names or re.match("عبدال...", f)), "")
     if not name and _LATIN.fullmatch(word) and not stop:
         name = word
-    base = "" if stop or len(word) < 3 else stem(word)
+    usual = "" if stop or len(word) < 3 else next((x for x in map(stem, shapes) if x in common_stems()), "")
+    base = usual or ("" if stop or len(word) < 3 else stem(word))
     number = next((lex.numbers[f] for f in shapes if f in lex.numbers), "")
     unit = next((lex.units[f] for f in shapes if f in lex.units), "")
     short = word[1:] if word[:1] in "وف" and len(word) > 2 else word
     deny = word in lex.negation or short in lex.negation or bool(_DIALECT_NOT.fullmatch(word) and arabic_word)
     rare = ""
     if base and arabic_word and not lex.month_heads & set(shapes) and not name and not number and not unit and not deny and word not in lex.speech:
-        common = common_stems()
-        stems = {base, *(stem(f) for f in shapes), *(re.sub("^س?[يتنا](?=...)", "", f) for f in map(stem, shapes))}
-        if not stems & common:
+        # «يستقبل», «ستصل»: a verb with its prefix is as common as without.
+        verbs = {re.sub("^س?[يتن](?=...)", "", x) for x in map(stem, shapes)}
+        if not usual and not verbs & common_stems():
             rare = stem(shapes[-1])
     return Fact(
         base if len(base) > 2 else "",
         name,
         name or rare or (base if len(base) > 2 else ""),
         rare,
+        number,
         number,
         unit,
         "",
