@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -188,13 +189,34 @@ def test_only_one_may_ask(tmp_path: Path) -> None:
 def test_keys_that_share_a_group_do_not_mix(tmp_path: Path) -> None:
     leases = [lease.Leases(tmp_path, ttl=9) for _ in range(2)]
     keys = [bytes([1, 2]) + bytes([i]) * 30 for i in range(lease.GROUP + 1)]
-    assert [leases[i % 2].claim(k) for i, k in enumerate(keys)] == [True] * lease.GROUP + [False]
-    assert not any(leases[1 - i % 2].claim(k) for i, k in enumerate(keys))
+    assert [leases[i % 2].claim(k).granted for i, k in enumerate(keys)] == [True] * lease.GROUP + [False]
+    assert not any(leases[1 - i % 2].claim(k).granted for i, k in enumerate(keys))
     leases[0].release(keys[:1])
-    assert leases[1].claim(keys[-1])
+    assert leases[1].claim(keys[-1]).granted
     for x in leases:
         x.close()
     assert len(lease.Leases(tmp_path).lost()) == lease.GROUP
+
+
+def test_who_must_look_for_answers_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = lease.Leases(tmp_path), lease.Leases(tmp_path)
+    keys = [bytes([1, 2]) + bytes([i]) * 30 for i in range(2 * lease.GROUP)]
+    first = b.claim(b"x" * 32)
+    assert first.granted and first.look  # who never looked
+    assert not b.claim(b"y" * 32, first.at).look
+    for k in keys[: lease.GROUP]:
+        a.claim(k)
+    a.release(keys[: lease.GROUP], stored=True)
+    at = b.claim(keys[0], first.at)
+    assert at.granted and at.look  # stored since
+    b.release(keys[:1], stored=True)
+    assert not b.claim(b"z" * 32, first.at).look  # other keys need no look
+    a.claim(keys[-1], at.at)  # takes the place of a stored one
+    assert b.claim(keys[-2], first.at).look and not b.claim(keys[-3], at.at + 1).look
+    a.release([bytes(32)], stored=True)  # stored without a lease
+    assert b.claim(b"u" * 32, at.at + 1).look
+    for x in (a, b):
+        x.close()
 
 
 WORKER = """
@@ -298,18 +320,32 @@ def test_a_worker_that_hangs_loses_its_leases_in_time(tmp_path: Path) -> None:
         hung.wait()
 
 
+def test_a_worker_that_hangs_with_the_lock_does_not_stop_the_others(tmp_path: Path) -> None:
+    a, b, c = (lease.Leases(tmp_path, ttl=t) for t in (30, 0.2, 30))
+    k = bytes(range(32))
+    assert c.claim(b"c" * 32).granted
+    with a._table():
+        assert b.claim(k).granted
+        a._join()  # into a file that is no more
+    assert not a.claim(k).granted and not c.claim(k).granted and a.claim(b"a" * 32).granted
+    c.release([b"c" * 32])
+    assert a.claim(b"c" * 32).granted
+    for x in (a, b, c):
+        x.close()
+
+
 def test_a_worker_taken_for_dead_knows_it(tmp_path: Path) -> None:
     a, b = lease.Leases(tmp_path, ttl=30), lease.Leases(tmp_path, ttl=30)
     k = bytes(range(32))
-    assert a.claim(k) and a.holds(k)
+    assert a.claim(k).granted
     with b._table():
         b._join()
         b._seen[a._slot] = a._id, a._beats, time.monotonic() - 31  # a has not moved for its whole term
-    assert b.claim(k) and b.losses(k) == 1
+    assert b.claim(k).granted and b.losses(k) == 1
     a.release([k])  # no longer a's to give back
     c = lease.Leases(tmp_path)
-    assert not c.claim(k)
-    assert a.claim(bytes(32))  # it joins again
+    assert not c.claim(k).granted
+    assert a.claim(bytes(32)).granted  # it joins again
     for x in (a, b, c):
         x.close()
 
@@ -419,3 +455,57 @@ def test_gc_says_first_and_then_drops_what_no_run_uses(tmp_path: Path, small: No
         book.flush()
         with pytest.raises(FitraError, match="another process"):
             tools.gc(path, older_than=1e12, dry_run=False)
+
+
+# --- kills --------------------------------------------------------------------------------------------------------
+
+KILL = Path(__file__).parent.parent / "benchmarks" / "kill.py"
+
+
+def kills(*args: str) -> dict[str, object]:
+    done = subprocess.run([sys.executable, str(KILL), *args], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr + done.stdout
+    figures: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def test_kill_9_three_times_over_600_requests(tmp_path: Path) -> None:
+    figures = kills("--kills", "3", "--requests", "600", "--work", str(tmp_path))
+    assert figures["kills"] == 3 and figures["repeats"] == figures["in_flight_at_kills"]
+    assert figures["possibly_paid"] >= figures["repeats"]  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_kill_9_thirty_times_among_two_workers(tmp_path: Path) -> None:
+    assert kills("--kills", "30", "--requests", "4000", "--workers", "2", "--work", str(tmp_path))["kills"] == 30
+
+
+RAY = """
+import sys
+from pathlib import Path
+import ray
+from fitra import llm
+
+@ray.remote(num_cpus=0.5)
+def work(ledger, log, rows):
+    def reply(messages, sampling, schema):
+        with open(log, "a") as f:
+            f.write(messages[-1]["content"] + "\\n")
+        return messages[-1]["content"].upper()
+    job = llm.Job("ray", lambda r: [{"role": "user", "content": r["text"]}], lambda t, r: t)
+    return [a.value for a in llm.run(job, rows, llm.FunctionBackend("f", reply), Path(ledger), progress=False)]
+
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+rows = [[{"id": i, "text": f"t{i % 150}"} for i in range(k * 100, k * 100 + 200)] for k in range(4)]
+out = ray.get([work.remote(sys.argv[1], sys.argv[2], r) for r in rows])
+assert [v for o in out for v in o] == [f"T{r['id'] % 150}" for rs in rows for r in rs]
+"""
+
+
+@pytest.mark.slow
+def test_ray_tasks_share_a_ledger(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    args = [sys.executable, "-c", RAY, str(tmp_path / "l"), str(tmp_path / "log")]
+    subprocess.run(args, check=True, timeout=180, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"})
+    asked = (tmp_path / "log").read_text().split()
+    assert len(asked) == len(set(asked)) == 150  # rows of four tasks overlap; each question was asked once

@@ -3,10 +3,15 @@
 A worker takes a lease on a key before it sends the request and gives it back when the answer is durable. All leases of
 a ledger are in one small file, `leases.tab`, changed only under its lock:
 
-    magic (8 bytes) | changes (u64) | workers: 1023 x (id u64, beat u64, machine u64, spare u64)
-    | entries: 2**15 groups of 8 x u64 = worker (16 bits) | earlier losses (8 bits) | tag of the key (40 bits)
+    magic (8 bytes) | answers stored so far (u64) | forgotten (u64)
+    | workers: 1023 x (id u64, beat u64, machine u64, spare u64)
+    | entries: 2**15 groups of 8 x u64 = worker (16 bits) | earlier losses, or age (8 bits) | tag of the key (40 bits)
 
-The first 15 bits of a key choose its group, the next 40 are its tag. A worker beats every quarter of `ttl`. Its leases
+The first 15 bits of a key choose its group, the next 40 are its tag. When its answer is stored the entry stays, marked
+so: whoever wants the key next is told to look for the answer, and nobody need look before. Such entries give way to
+new ones; then (or when a worker has not looked for 65,536 answers) "forgotten" tells workers to look once.
+
+A worker beats every quarter of `ttl`. Its leases
 are freed when it dies (on the same machine at once: the kernel lets go of its lock file; elsewhere when its beat has
 stood still for `ttl`, by the observer's own clock), so any number of workers may come and go. What it had leased is
 marked lost: it may have been paid without an answer, and whoever asks it again is told so.
@@ -24,14 +29,15 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xxhash
 
 from fitra.errors import FitraError
 
-MAGIC = b"FITRALS1"
-HEAD = struct.Struct("<8sQ")
+MAGIC = b"FITRALS2"
+HEAD = struct.Struct("<8sQQ")
 WORKER = struct.Struct("<QQQQ")
 WORKERS = 1023
 GROUP_BITS, GROUP = 15, 8
@@ -39,6 +45,10 @@ ENTRIES_AT = HEAD.size + WORKERS * WORKER.size
 ENTRIES = (1 << GROUP_BITS) * GROUP
 SIZE = ENTRIES_AT + 8 * ENTRIES
 LOST = 0xFFFF  # in place of a worker: leased by one that is gone
+STORED = 0xFFFE  # in place of a worker: the answer is in the ledger
+EPOCH_BITS = 10  # the age of a stored entry is counted in 1,024 answers
+YOUNG = 64  # epochs in which no worker need look unless told to
+TAG = (1 << 40) - 1
 TTL_S = 30.0
 TABLE = "leases.tab"
 
@@ -55,19 +65,28 @@ def _machine() -> int:
 def tag(key: bytes) -> tuple[int, int]:
     """(group, tag) of a key: its first 55 bits."""
     first = int.from_bytes(key[:8], "big") >> (64 - GROUP_BITS - 40)
-    return first >> 40, first & ((1 << 40) - 1)
+    return first >> 40, first & TAG
+
+
+class Turn(NamedTuple):
+    """What `claim` says: `granted` is ours to ask; `look` says that somebody may have stored the answer already, so it
+    must be looked for first; `at` is how many answers all had stored by then."""
+
+    granted: bool
+    look: bool
+    at: int
 
 
 class Leases:
     """The leases of one worker on the ledger folder `path`. Safe to share among threads, not with forked children.
 
-    `ttl` in seconds: how long a worker that is out of reach keeps its leases. `changes` grows whenever some worker has
-    stored answers. Raises FitraError where 1,023 workers are at it already.
+    `ttl` in seconds: how long a worker that is out of reach keeps its leases. Raises FitraError where 1,023 workers are
+    at it already.
     """
 
     def __init__(self, path: Path, ttl: float = TTL_S) -> None:
         self.path, self.ttl = Path(path), ttl
-        self.changes = 0
+        self._changes = self._forgotten = 0  # as last read
         self._held: dict[bytes, tuple[int, int]] = {}  # key -> place of its entry, earlier losses
         self._seen: dict[int, tuple[int, int, float]] = {}  # worker -> id, beat, when first seen so
         self._slot = self._id = self._beats = 0
@@ -83,12 +102,12 @@ class Leases:
     def _table(self) -> Iterator[None]:
         """The lock of the table: of our threads, and of all processes."""
         with self._lock:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            self._take()
             try:
                 if os.fstat(self._fd).st_size < SIZE:
                     os.ftruncate(self._fd, SIZE)
-                    os.pwrite(self._fd, HEAD.pack(MAGIC, 0), 0)
-                magic, self.changes = HEAD.unpack(os.pread(self._fd, HEAD.size, 0))
+                    os.pwrite(self._fd, HEAD.pack(MAGIC, 0, 0), 0)
+                magic, self._changes, self._forgotten = HEAD.unpack(os.pread(self._fd, HEAD.size, 0))
                 if magic != MAGIC:
                     raise FitraError(
                         f"{self.path / TABLE}: not a table of leases.", "Delete it when no run is at work."
@@ -97,54 +116,113 @@ class Leases:
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    def claim(self, key: bytes) -> bool:
-        """Take the lease on a key (32 bytes); False where a worker, this one included, has it already."""
+    def _take(self) -> None:
+        """The lock of all processes. One that was stopped with it in hand is left alone with the old file."""
+        since = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() - since < self.ttl:
+                    time.sleep(0.0002)
+                    continue
+                self._replace()
+                since = time.monotonic()
+            else:
+                if os.fstat(self._fd).st_nlink:
+                    return
+            fd = os.open(self.path / TABLE, os.O_RDWR | os.O_CREAT, 0o644)
+            os.close(self._fd)
+            self._fd = fd
+
+    def _replace(self) -> None:
+        new = self.path / f".{TABLE}.new"
+        try:
+            fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:  # another is at it, or died at it
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - new.stat().st_mtime > self.ttl:
+                    new.unlink()
+            return
+        if os.fstat(self._fd).st_nlink:  # nobody has done it since
+            os.pwrite(fd, os.pread(self._fd, SIZE, 0), 0)
+            os.replace(new, self.path / TABLE)
+        else:
+            new.unlink()
+        os.close(fd)
+
+    def claim(self, key: bytes, looked: int = -1) -> Turn:
+        """Take the lease on a key (32 bytes), unless a worker, this one included, has it already.
+
+        `looked` is the `Turn.at` before the caller last read all that others had stored; -1 for never.
+        """
         with self._table():
             self._join()
             if key in self._held:
-                return False
+                return Turn(False, False, self._changes)
             group, mark = tag(key)
             start = ENTRIES_AT + 8 * GROUP * group
-            entries = struct.unpack(f"<{GROUP}Q", os.pread(self._fd, 8 * GROUP, start))
-            same = [i for i, e in enumerate(entries) if e and e & ((1 << 40) - 1) == mark]
-            if same and entries[same[0]] >> 48 != LOST:
-                if not self._reap(entries[same[0]] >> 48):
-                    return False
-                entries = struct.unpack(f"<{GROUP}Q", os.pread(self._fd, 8 * GROUP, start))
-            free = [i for i, e in enumerate(entries) if not e] or [i for i, e in enumerate(entries) if e >> 48 == LOST]
-            at = next(iter(same or free), None)
-            if at is None:  # eight workers at this group: wait as for an equal key
-                return False
-            losses = entries[at] >> 40 & 0xFF if same else 0
+            entries = self._group(start)
+            same = next((i for i, e in enumerate(entries) if e and e & TAG == mark), None)
+            if same is not None and entries[same] >> 48 not in (LOST, STORED):
+                if not self._reap(entries[same] >> 48):
+                    return Turn(False, False, self._changes)
+                entries = self._group(start)
+            at = same if same is not None else min(range(GROUP), key=lambda i: self._keep(entries[i]))
+            if same is None and self._keep(entries[at]) >= (4, 0):
+                return Turn(False, False, self._changes)  # eight workers at this group: wait as for an equal key
+            if same is None and self._keep(entries[at]) >= (2, 0):  # who has not looked since must do so
+                self._forgotten = self._changes
+                self._write_head()
+            losses = entries[at] >> 40 & 0xFF if same is not None and entries[at] >> 48 == LOST else 0
             place = start + 8 * at
             os.pwrite(self._fd, (self._slot << 48 | losses << 40 | mark).to_bytes(8, "little"), place)
             self._held[key] = place, losses
-            return True
+            stale = looked < self._forgotten or self._changes - looked > YOUNG << EPOCH_BITS
+            return Turn(True, same is not None or stale, self._changes)
+
+    def _group(self, start: int) -> tuple[int, ...]:
+        return struct.unpack(f"<{GROUP}Q", os.pread(self._fd, 8 * GROUP, start))
+
+    def _keep(self, entry: int) -> tuple[int, int]:
+        """How dear an entry is to us: free, stored long ago, stored, lost, leased; of stored ones the younger."""
+        if not entry:
+            return 0, 0
+        if entry >> 48 == STORED:
+            age = ((self._changes >> EPOCH_BITS) - (entry >> 40)) & 0xFF
+            return 1 if age > YOUNG else 2, -age & 0xFF
+        return (3, 0) if entry >> 48 == LOST else (4, 0)
+
+    def _write_head(self) -> None:
+        os.pwrite(self._fd, HEAD.pack(MAGIC, self._changes, self._forgotten), 0)
 
     def losses(self, key: bytes) -> int:
         """How many workers before us leased this key and never stored an answer; it may be paid as often."""
         with self._lock:
             return self._held.get(key, (0, 0))[1]
 
-    def holds(self, key: bytes) -> bool:
-        """Whether we have the lease and cannot have lost it, as after a long sleep of the machine."""
-        with self._lock:
-            return key in self._held
-
     def release(self, keys: Iterable[bytes], stored: bool = False, sent: bool = False) -> None:
-        """Give leases back. `stored`: others should look for answers; `sent`: asked, and no answer came."""
+        """Give leases back. `stored`: their answers are in the ledger; `sent`: they were asked, and no answer came."""
         with self._lock:
+            keys = list(keys)
             gone = [(k, *self._held.pop(k)) for k in keys if k in self._held]
-        if not gone and not stored:
+        if not gone and not (keys and stored):
             return
         with self._table():
+            ours = bool(self._slot) and self._row(self._slot)[0] == self._id
             if stored:
-                self.changes += 1
-                os.pwrite(self._fd, HEAD.pack(MAGIC, self.changes), 0)
-            if not self._slot or self._row(self._slot)[0] != self._id:
-                return  # taken from us meanwhile
-            for key, place, losses in gone:
-                left = LOST << 48 | min(losses + 1, 255) << 40 | tag(key)[1] if sent else 0
+                self._changes += len(keys)
+                if len(gone) < len(keys) or not ours:  # without a lease, or after it was taken from us
+                    self._forgotten = self._changes
+                self._write_head()
+            for key, place, losses in gone if ours else ():
+                left = tag(key)[1]
+                if stored:
+                    left |= STORED << 48 | (self._changes >> EPOCH_BITS & 0xFF) << 40
+                elif losses or sent:
+                    left |= LOST << 48 | min(losses + sent, 255) << 40
+                else:
+                    left = 0
                 os.pwrite(self._fd, left.to_bytes(8, "little"), place)
 
     def _row(self, slot: int) -> tuple[int, int, int]:
@@ -205,7 +283,7 @@ class Leases:
         entries = np.frombuffer(os.pread(self._fd, 8 * ENTRIES, ENTRIES_AT), "<u8").copy()
         for i in np.flatnonzero(entries >> np.uint64(48) == slot):
             e = int(entries[i])
-            left = LOST << 48 | min((e >> 40 & 0xFF) + 1, 255) << 40 | e & ((1 << 40) - 1)
+            left = LOST << 48 | min((e >> 40 & 0xFF) + 1, 255) << 40 | e & TAG
             os.pwrite(self._fd, left.to_bytes(8, "little"), ENTRIES_AT + 8 * int(i))
         self._write_row(slot)
         self._live_file(who).unlink(missing_ok=True)
@@ -233,7 +311,7 @@ class Leases:
             entries = np.frombuffer(os.pread(self._fd, 8 * ENTRIES, ENTRIES_AT), "<u8")
         found = np.flatnonzero(entries >> np.uint64(48) == LOST)
         values = [(int(i) // GROUP, int(entries[i])) for i in found]
-        return {(g, e & ((1 << 40) - 1)): e >> 40 & 0xFF for g, e in values}
+        return {(g, e & TAG): e >> 40 & 0xFF for g, e in values}
 
     def close(self) -> None:
         """Leave. Leases still held count as lost: their requests may be on the way."""

@@ -81,7 +81,7 @@ class Ledger:
         self._reading = threading.Lock()  # one refresh at a time
         self._ttl = ttl
         self._leases: Leases | None = None
-        self._changes = -1  # of the leases when we last looked for answers of others
+        self._looked = -1  # how many answers all had stored when we last looked for those of others
         self._gone: list[int] = []  # files that were compacted away
         self.refresh()
 
@@ -187,17 +187,16 @@ class Ledger:
         if leases is None:
             with self._writing:
                 leases = self._leases = self._leases or Leases(self.path, *([self._ttl] if self._ttl else []))
-        granted = leases.claim(raw)
-        changes = leases.changes
-        if changes != self._changes:
+        turn = leases.claim(raw, self._looked)
+        if turn.look:
             self.refresh()
-            self._changes = changes
+            self._looked = max(self._looked, turn.at)
+        if not turn.granted:
+            return False
         record = self.get(key)
-        if record is None:
-            return granted
-        if granted:
-            leases.release([raw])
-        return record
+        if record is not None:
+            leases.release([raw], stored=True)
+        return record or True
 
     def release(self, key: str, sent: bool = False) -> None:
         """Give a lease back without an answer. `sent`: the request left us, so it may be charged for all the same."""
