@@ -1,6 +1,7 @@
 """Jobs over language models: `run` asks each row once, ever, and keeps every paid answer in a ledger."""
 
 from fitra.llm.backend import Backend, EndpointDown, FunctionBackend, Message, Reply, RequestError
+from fitra.llm.batch import run_batch
 from fitra.llm.budget import Budget, BudgetSpent
 from fitra.llm.client import EndpointBackend
 from fitra.llm.job import Answer, Job, request_key, run
@@ -12,5 +13,6 @@ from fitra.llm.tools import compact, export, stats, verify
 __all__ = [
     "REWRITE_SCHEMA", "Answer", "Backend", "Budget", "BudgetSpent", "Damage", "EndpointBackend", "EndpointDown",
     "FunctionBackend", "Job", "Ledger", "Message", "ParseError", "Record", "Reply", "RequestError", "compact", "export",
-    "is_refusal", "parse_json", "parse_object", "parse_rewrite", "request_key", "run", "stats", "verify",
+    "is_refusal", "parse_json", "parse_object", "parse_rewrite", "request_key", "run",
+    "run_batch", "stats", "verify",
 ]  # fmt: skip

@@ -25,9 +25,10 @@ class Budget:
 
     `money` in the currency of `price`, which it needs; `tokens` of prompts and completions together; `hours` of this
     run, from its first request. Workers that run at the same time do not see each other's spending before they start
-    again: give each its share. A server that reports no usage is counted by the size of the texts.
+    again: give each its share. Where a server reports no usage, texts are counted by their size.
 
-    One budget may be handed to several runs in a row (the rounds of a rewriting job).
+    `batch`: all goes through the batch API, at its price. One budget may be handed to several runs in a row (the rounds
+    of a rewriting job).
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Budget:
         tokens: int | None = None,
         hours: float | None = None,
         price: Price | None = None,
+        batch: bool = False,
     ) -> None:
         if money is not None and price is None:
             raise FitraError(
@@ -46,7 +48,7 @@ class Budget:
             if value is not None and value < 0:
                 raise FitraError(f"budget: {name} is {value}.", "Give zero or more.")
         self.limits = {"money": money, "tokens": tokens, "hours": hours}
-        self.price = price or Price()
+        self.price, self.batch = price or Price(), batch
         self.money = 0.0
         self.tokens = 0
         self.requests = 0
@@ -68,8 +70,10 @@ class Budget:
                 if record.job == job:
                     self._count(record.usage, 0)
 
-    def reserve(self, key: str, chars: int, most: int) -> bool:
-        """May this be sent: a prompt of `chars`, an answer of `most` tokens? False: wait for what is on its way.
+    def reserve(self, key: str, chars: int, most: int, n: int = 1) -> bool:
+        """May this be sent: prompts of `chars`, answers of `most` tokens? False: wait for what is on its way.
+
+        `n` is how many requests that is together.
 
         Raises BudgetSpent where waiting will not help.
         """
@@ -80,9 +84,9 @@ class Budget:
             # At worst every two characters are a token (Arabic in a vocabulary made for English).
             tokens = chars // 2 + most
             usage = {"prompt_tokens": chars // 2, "completion_tokens": most}
-            money = cost(usage, self.price)
+            money = cost(usage, self.price, batch=self.batch)
             if self.requests >= KNOWN:
-                money, tokens = min(money, 1.25 * self._worst[0]), min(tokens, int(1.25 * self._worst[1]))
+                money, tokens = min(money, n * 1.25 * self._worst[0]), min(tokens, int(n * 1.25 * self._worst[1]))
             for name, now, more, held in (
                 ("money", self.money, money, sum(m for m, _ in self._reserved.values())),
                 ("tokens", self.tokens, tokens, sum(t for _, t in self._reserved.values())),
@@ -95,7 +99,7 @@ class Budget:
             self._reserved[key] = money, tokens
             return True
 
-    def settle(self, key: str, usage: Mapping[str, int] | None, chars: int = 0) -> None:
+    def settle(self, key: str, usage: Mapping[str, int] | None = None, chars: int = 0) -> None:
         """The request came back: count its usage (None: it failed), or `chars` where the server says nothing."""
         with self._lock:
             self._reserved.pop(key, None)
@@ -107,7 +111,7 @@ class Budget:
         if not prompt + completion:
             prompt = chars // 3
             usage = {"prompt_tokens": prompt}
-        money = cost(usage, self.price)
+        money = cost(usage, self.price, batch=self.batch)
         self.money += money
         self.tokens += prompt + completion
         self.requests += 1

@@ -101,20 +101,20 @@ class Server:
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError):
             return self._not_reached("connection failed", lost=True)
         except Exception as e:  # this one could not even be sent, or what came is no HTTP
-            raise RequestError(self._clean(f"{type(e).__name__}: {e}")) from None
+            raise RequestError(self.clean(f"{type(e).__name__}: {e}")) from None
         finally:
             self.active -= 1
         now = time.monotonic()
         self.heard = True
         self.rates.learn(headers, self.active, now)
         if status != 200:
-            reason = self._clean(_reason(content))
+            reason = self.clean(_reason(content))
             if structured and status in (400, 422) and any(w in reason.lower() for w in _STRUCTURED):
                 self.structured = False
                 return Trouble(f"HTTP {status}: {reason}", status=status, plain=True)
             return self._status(status, headers, reason, sent_at, now)
         self.unreached = self.rests = 0
-        reply = self._parse(content)
+        reply = self.parse(content)
         if reply is None:
             return Trouble("reply is not a chat completion", lost=True)
         self._answered = True
@@ -186,7 +186,8 @@ class Server:
             raise EndpointDown(f"{self.host}, model '{self.endpoint.model}': {message}.", hint)
         raise RequestError(message)
 
-    def _parse(self, content: bytes) -> Reply | None:
+    def parse(self, content: bytes) -> Reply | None:
+        """The reply in the body of a chat completion; None where it is none."""
         try:
             data = orjson.loads(content)
             choice = data["choices"][0]
@@ -201,7 +202,8 @@ class Server:
         """Servers echo keys in errors, and a hostile one in replies."""
         return text.replace(self._key, "***") if len(self._key) >= 8 else text
 
-    def _clean(self, text: str) -> str:
+    def clean(self, text: str) -> str:
+        """A line that may be shown and stored: without the key, not long."""
         return " ".join(_plain(self._without_key(text)).split())[:300]
 
     async def aclose(self) -> None:
