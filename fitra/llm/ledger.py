@@ -3,7 +3,7 @@
 A ledger is a folder. Every writing process appends to a segment of its own, held by a lock that the kernel frees when
 the process dies, so several processes write at once without a server. `put` only queues; `flush` writes all that
 was queued and syncs once (group commit): an answer is durable when the flush after its put has returned. A segment that
-has grown to SEAL_BYTES is sealed: its index goes to disk, and the writer begins another.
+has grown to 256 MB or 131,072 answers is sealed: its index goes to disk, and the writer begins another.
 
     turn = ledger.claim(key)      # a Record: somebody has stored it; False: another worker is asking; True: ask now
     ledger.put(record); ledger.flush()        # durable, and the lease on the key is given back
@@ -37,10 +37,10 @@ from fitra.llm.segment import KEY_BYTES, Damage
 
 __all__ = ["Ledger", "Record", "pack"]
 
-MERGE_AT = 65_536  # recent answers are merged into the compact index beyond this many
+MERGE_AT = 8192  # recent answers are merged into the compact index beyond this many
 OFFSET_BITS = 40  # a segment holds up to a terabyte
 OFFSET = (1 << OFFSET_BITS) - 1
-SEAL_BYTES = 1 << 28
+SEAL_BYTES, SEAL_ANSWERS = 1 << 28, 1 << 17  # whichever is reached first
 RANGE_BITS = 6  # `records` sorts one of 2**6 parts of the key space at a time
 
 
@@ -73,7 +73,7 @@ class Ledger:
         self._next = 0
         self._own: _File | None = None
         self._own_number = self._writer = -1
-        self._end = 0
+        self._end = self._put = 0  # bytes of our segment, answers that we wrote there
         self._queue: dict[bytes, tuple[Record, bytes]] = {}
         self._flushing: dict[bytes, tuple[Record, bytes]] = {}
         self._state = threading.Lock()  # index, files and queue: held to read one answer at the most
@@ -238,10 +238,11 @@ class Ledger:
                 for raw, (_, frame) in self._flushing.items():
                     self._index.add(raw, self._own_number << OFFSET_BITS | self._end)
                     self._end += len(frame)
+                self._put += len(self._flushing)
                 done, self._flushing = list(self._flushing), {}
             if self._leases is not None:
                 self._leases.release(done, stored=True)
-            if self._end >= SEAL_BYTES:
+            if self._end >= SEAL_BYTES or self._put >= SEAL_ANSWERS:
                 self._seal()
 
     def _seal(self) -> None:
@@ -255,7 +256,7 @@ class Ledger:
                 own.sealed = sealed
                 self._index.drop(self._own_number << OFFSET_BITS, self._own_number + 1 << OFFSET_BITS)
             os.close(self._writer)
-            self._own, self._own_number, self._writer = None, -1, -1
+            self._own, self._own_number, self._writer, self._put = None, -1, -1, 0
 
     def _append(self, data: bytes) -> None:
         view, at = memoryview(data), self._end
