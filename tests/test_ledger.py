@@ -393,6 +393,25 @@ def test_fsspec_addresses_work_too(tmp_path: Path) -> None:
     assert tools.stats(tmp_path / "b")["answers"] == 30
 
 
+@pytest.mark.slow
+def test_s3_works_as_a_folder_does(tmp_path: Path) -> None:
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        query = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+        to = f"s3://some-id:some-secret@bucket/ledgers/a?{query}"
+        fill(tmp_path / "a", range(300))
+        assert store.push(tmp_path / "a", to)["copied"] == 1 and store.push(tmp_path / "a", to)["there"] == 1
+        assert store.pull(tmp_path / "b", to)["fetched"] == 1 and tools.verify(tmp_path / "b") == []
+        assert tools.stats(tmp_path / "b")["answers"] == 300
+    finally:
+        server.stop()
+    with pytest.raises(FitraError) as e:
+        store.push(tmp_path / "a", "s3://some-id:some-secret@bucket/x?no_such_option=some-secret")
+    assert "some-secret" not in str(e.value) and "bucket" in str(e.value)
+
+
 def test_import_checks_and_never_overwrites(tmp_path: Path) -> None:
     a, b, lines = tmp_path / "a", tmp_path / "b", tmp_path / "x.jsonl"
     fill(a, range(30))

@@ -51,7 +51,7 @@ def push(path: Path, to: str) -> dict[str, int]:
             count["copied"] += 1
             count["bytes"] += size
     except (OSError, pa.ArrowException) as e:
-        raise FitraError(f"{_shown(to)}: {_reason(e)}.", "Check the address and the credentials.") from None
+        raise FitraError(f"{_shown(to)}: {_reason(e, to)}.", "Check the address and the credentials.") from None
     return count
 
 
@@ -82,7 +82,7 @@ def pull(path: Path, source: str) -> dict[str, int]:
             else:
                 count["refused"] += 1
     except (OSError, pa.ArrowException) as e:
-        raise FitraError(f"{_shown(source)}: {_reason(e)}.", "Check the address and the credentials.") from None
+        raise FitraError(f"{_shown(source)}: {_reason(e, source)}.", "Check the address and the credentials.") from None
     return count
 
 
@@ -99,7 +99,7 @@ def _open(address: str) -> tuple[Any, str]:
                 fs = pafs.PyFileSystem(pafs.FSSpecHandler(other))
     except (OSError, ValueError, ImportError, pa.ArrowException) as e:
         raise FitraError(
-            f"{_shown(address)}: {_reason(e)}.", "Give a folder, or an address like s3://bucket/x."
+            f"{_shown(address)}: {_reason(e, address)}.", "Give a folder, or an address like s3://bucket/x."
         ) from None
     return fs, folder.rstrip("/")
 
@@ -154,5 +154,10 @@ def _shown(address: str) -> str:
     return re.sub(r"\?.*", "", re.sub(r"//[^/@]*@", "//", address))
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _reason(error: Exception, address: str) -> str:
+    """What went wrong, without the secrets that an address may hold and libraries repeat."""
+    text = " ".join(str(error).split()).replace(address, _shown(address))
+    for secret in re.findall(r"//([^/@]*)@", address):
+        for part in filter(None, secret.split(":")):
+            text = text.replace(part, "***")
+    return text[:200] or type(error).__name__
