@@ -126,7 +126,7 @@ def titles() -> list[str]:
 
 
 # Read in a sample: titles that are words as well.
-NO_NAMES = set("رفعت نادرة مملكة مقاطعة سبتمبر جمهورية حريصا جمعة مجلس لدينا بيانا لولا دولة".split()) | {"مجلس الوزراء"}
+NO_NAMES = set("رفعت نادرة مملكة مقاطعة سبتمبر جمهورية حريصا جمعة مجلس دينا يانا لدينا بيانا لولا دولة أماني ناري ثري طيبة".split()) | {"مجلس الوزراء"}
 
 
 def names() -> Corruption:
@@ -394,15 +394,29 @@ def agencies(texts: list[str]) -> list[gates.Pair]:
     rows = np.arange(len(texts))
     edges = np.unique(np.concatenate([near.stars(bands[:, b], rows) for b in range(bands.shape[1])]), axis=0)
     keys = folded.to_pylist()
-    return [
-        gates.Pair(texts[a], texts[b], protected=None)
-        for a, b in edges.tolist()
-        if keys[a] != keys[b] and (found[a] == found[b]).mean() >= 0.8 and small_edits(keys[a], keys[b])
-    ]
+    close = [(a, b) for a, b in edges.tolist() if keys[a] != keys[b] and (found[a] == found[b]).mean() >= 0.8]
+    framed = [framed_alike(texts[a], texts[b]) for a, b in close]
+    return [gates.Pair(a, b, protected=None) for a, b in framed if a != b and small_edits(a, b)]
+
+
+def framed_alike(a: str, b: str) -> tuple[str, str]:
+    """Two articles without the dateline and the tags that one of them has: up to six words at either end."""
+    x, y = a.split(), b.split()
+    same = [m for m in SequenceMatcher(None, x, y, False).get_matching_blocks() if m.size >= 2]
+    if not same:
+        return a, b
+    i, j, k = same[0].a, same[0].b, same[-1]
+    s, t = len(x) - k.a - k.size, len(y) - k.b - k.size
+    head, tail = max(i, j) <= 6, max(s, t) <= 6 and min(s, t) == 0
+    return (
+        " ".join(x[i if head else 0 : len(x) - (s if tail else 0)]),
+        " ".join(y[j if head else 0 : len(y) - (t if tail else 0)]),
+    )
 
 
 def small_edits(a: str, b: str) -> bool:
     """Whether two texts differ by edits of up to three words alone."""
+    a, b = arabic.fold(a, "search"), arabic.fold(b, "search")
     ops = SequenceMatcher(None, a.split(), b.split(), False).get_opcodes()
     return all(tag == "equal" or max(j - i, m - k) <= 3 for tag, i, j, k, m in ops)
 

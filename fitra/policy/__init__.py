@@ -2,7 +2,8 @@
 
     policy.yaml        id, version, title, card, gate thresholds, the level from which a document is unsafe
     rules/*.yaml       groups of rules, each in Arabic and English, with its reason and examples
-    prompts/*.md       expert (carries the rules), text (the user's turn), retry (carries a gate's complaint)
+    prompts/*.md       expert (carries the rules), text (the user's turn), retry (carries a gate's complaint),
+                       claims (a judge's question)
     lexicon/*.yaml     words and patterns for the deterministic rewriter
 
 The identity of a policy is the hash of its parsed content: comments and line breaks do not count, everything else does.
@@ -35,7 +36,12 @@ GATES = (
 OUTCOMES = ("retry", "keep_original", "quarantine", "drop")
 LEXICONS = ("ads", "bias", "insults", "unsafe")
 # What each prompt must cite, or the model would not see it.
-PROMPTS = {"expert": ("{rules}", "{placeholder}"), "text": ("{text}", "{nonce}"), "retry": ("{complaint}",)}
+PROMPTS = {
+    "expert": ("{rules}", "{placeholder}"),
+    "text": ("{text}", "{nonce}"),
+    "retry": ("{complaint}",),
+    "claims": ("{original}", "{rewrite}", "{nonce}"),
+}
 
 
 @dataclass(frozen=True)

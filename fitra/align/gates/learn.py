@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from fitra.align.gates.words import lexicon, stem
 from fitra.signals.view import view
 
-MIN_COUNT, MIN_FORMS = 4, 2
+MIN_COUNT, MIN_VARIED = 4, 0.12  # occurrences; share of those that are not the most frequent form
 _WORD = re.compile("[\u0621-\u064a]{3,}")
 _CLITIC = re.compile("^[وفبلك](?=...)")
 
@@ -41,8 +41,13 @@ def learn(paths: list[Path]) -> list[str]:
     return sorted(
         s
         for s, f in forms.items()
-        if len(s) > 2 and s not in names and sum(f.values()) >= MIN_COUNT and sum(n > 1 for n in f.values()) >= MIN_FORMS
+        if len(s) > 2 and s not in names and sum(f.values()) >= MIN_COUNT and _varied(list(f.values()))
     )
+
+
+def _varied(counts: list[int]) -> bool:
+    rest = sum(counts) - max(counts)
+    return rest >= max(2, MIN_VARIED * sum(counts))
 
 
 if __name__ == "__main__":

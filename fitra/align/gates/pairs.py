@@ -136,9 +136,8 @@ def dates(w: Words) -> tuple[Found, Found]:
     """(lost, new) dates: a month with the day before it and the year after it, and week days."""
     lex = words.lexicon()
     vocab = w.of.vocab
-    heads = {m: m for m in lex.month_heads}
     listed = vocab.to_pylist()
-    bare = ["" if len(x) < 2 else next((f for f in words.forms(x) if f in heads), "") for x in listed]
+    bare = [f.month for f in w.facts]
     is_head = np.array([bool(b) for b in bare], dtype=bool)
     found: list[tuple[int, str]] = []
     for i in np.flatnonzero(is_head[w.of.ids]).tolist() if len(w.of.ids) else []:
@@ -187,7 +186,12 @@ def units(w: Words) -> tuple[Found, Found]:
     for i in on[numbers[ids[np.maximum(on - 1, 0)]]].tolist() if len(on) else []:
         before = _near(w, i, -1)
         if before and before.number and not (len(before.number) == 4 and names[key[i]] in ("m", "hijri", "common_era")):
-            found.append((i, f"{before.number} {names[key[i]]}"))
+            unit = names[key[i]]
+            if unit == "kilo":  # «كيلو جرام»; alone it is metres or grams
+                after = _near(w, i, 1)
+                unit = {"gram": "kg", "m": "km", "watt": "kw"}.get(after.unit if after else "", "")
+            if unit:
+                found.append((i, f"{before.number} {unit}"))
     return _keyed(w, found)
 
 
@@ -219,17 +223,14 @@ def names(w: Words) -> tuple[Found, Found]:
     key = column[w.of.ids]
     on = np.flatnonzero(key >= 0)
     counts = count(w.pair[on], key[on], w.side[on])
-    sure = np.zeros(len(listed), dtype=bool)
-    likely = np.zeros(len(listed), dtype=bool)
-    for f, k in zip(w.facts, column.tolist(), strict=True):
-        if k >= 0:
-            sure[k] |= bool(f.name)
-            likely[k] |= bool(f.name or f.rare)
-    marked = _after_cues(w)
-    certain, perhaps = sure[counts.key], likely[counts.key]
-    if len(marked) and len(counts.key):
-        certain = certain | np.isin(counts.pair * len(listed) + counts.key, w.pair[marked] * len(listed) + key[marked])
-    perhaps = perhaps | certain
+    # By pair: what is a name in one text is a word in another («حمد», «الحمد»).
+    spot = w.pair * np.int64(len(listed)) + key
+    whole = counts.pair * np.int64(len(listed)) + counts.key
+    by_name = w.flag("name")
+    marked = np.zeros(len(key), dtype=bool)
+    marked[_after_cues(w)] = True
+    certain = np.isin(whole, spot[(by_name | marked) & (key >= 0)])
+    perhaps = certain | np.isin(whole, spot[w.flag("rare") & (key >= 0)])
     o, r, gone, put = counts.sides.T
     fewer, more = perhaps & (o - gone > r), perhaps & (r - put > o)
     lost = _names(counts, fewer & certain & (r == 0), listed, w.n)
@@ -240,7 +241,8 @@ def names(w: Words) -> tuple[Found, Found]:
         here = counts.pair == p
         came = [listed[k] for k in counts.key[here & more].tolist()]
         went = [listed[k] for k in counts.key[here & fewer].tolist()]
-        alike = [(a, b) for a in went for b in came if _alike(a, b)]
+        few = len(went) * len(came) <= 400  # another text has no spellings of this one
+        alike = [(a, b) for a in went for b in came if _alike(a, b)] if few else []
         a = [x for x in went if x not in {y for y, _ in alike}]
         b = [x for x in came if x not in {y for _, y in alike}]
         if a and b:
@@ -249,18 +251,30 @@ def names(w: Words) -> tuple[Found, Found]:
             lost[p], new[p] = [x for x in lost[p] if x in a], [x for x in new[p] if x in b]
     # One of several mentions went: what stands in its place?
     for p in np.unique(counts.pair[fewer & certain & (r > 0)]).tolist():
-        if not lost[p]:
+        if not lost[p] and not new[p]:
             went = {listed[k] for k in counts.key[(counts.pair == p) & fewer & certain].tolist()}
             lost[p], new[p] = _in_place(w, p, went)
+    aliases = words.lexicon().aliases
+    for p in range(w.n):
+        for found, side in ((lost[p], REWRITE), (new[p], ORIGINAL)):
+            for name in [x for x in found if x in aliases]:
+                at = _span(w, p, side)
+                if any(w.facts[i].key in aliases[name] for i in w.of.ids[at].tolist()):
+                    found.remove(name)
     return lost, new
+
+
+def _span(w: Words, p: int, side: int) -> slice:
+    """The occurrences of one side of a pair."""
+    first = side * w.n + p
+    return slice(int(w.of.bounds[first]), int(w.of.bounds[first + 1]))
 
 
 def _in_place(w: Words, p: int, went: set[str]) -> tuple[list[str], list[str]]:
     """Names of `went` in whose place other words stand, and these words."""
     sides = []
     for side in (ORIGINAL, REWRITE):
-        at = np.searchsorted(w.side * np.int64(w.n) + w.pair, [side * w.n + p, side * w.n + p + 1])
-        sides.append([w.facts[i].key for i in w.of.ids[at[0] : at[1]].tolist()])
+        sides.append([w.facts[i].key for i in w.of.ids[_span(w, p, side)].tolist()])
     a, b = sides
     lost: list[str] = []
     new: list[str] = []
@@ -279,7 +293,13 @@ _LONG_VOWELS = str.maketrans("جقك", "غغغ", "اويهءئؤ")
 def _alike(a: str, b: str) -> bool:
     """Two spellings of one word: most letters in the same order, or the same consonants («الأميركية», «الأمريكية»)."""
     if min(len(a), len(b)) < 4:
-        return False
+        return min(len(a), len(b)) > 2 and a.rstrip("ي") == b.rstrip("ي")  # «يحي», «يحيى»
+    known = words.lexicon().names
+    if a in known and b in known:
+        return False  # «حسن» is not «حسين»
+    if len(a) == len(b) and sum(x != y for x, y in zip(a, b, strict=True)) == 1:
+        if next(x + y for x, y in zip(a, b, strict=True) if x != y) in ("وي", "يو"):
+            return True  # «شؤون», «شئون»
     bones = a.translate(_LONG_VOWELS), b.translate(_LONG_VOWELS)
     if bones[0] == bones[1] and len(bones[0]) > 2:
         return True

@@ -19,7 +19,7 @@ __all__ = ["ends", "leaks", "links", "number_counts", "numbers", "toxic_rise", "
 
 _NUMBER = re.compile(r"\d+(?:[.,:/\-٫٬،]\d+)*(?:[ \u00a0]?[%٪]| ?(?:بال|في ال)م(?:ئ|ائ|ي|اي)[ةه](?!\w))?")
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_DECIMAL = re.compile(r"\d{1,3},\d{1,2}")
+_DECIMAL = re.compile(r"\d{1,3}[,:]\d{1,2}")
 _URL = re.compile(r"(?:https?://|ftp://|www\.)[^\s<>«»\"⟦⟧]+", re.I)
 _TITLES = "العربي|الأصلي|المعاد صياغته|المعاد كتابته|المعدل|المهذب|المنقح|المطلوب|المحسن|المصحح|النهائي|بعد التعديل|بعد التهذيب"
 _THIS = "النص|النسخة|الصياغة|إعادة|اعادة|الترجمة|الملخص|نص|نسخة|صياغة|ملخص"
@@ -69,11 +69,13 @@ def number_counts(text: str) -> Counter[str]:
 def _plain(n: str) -> str:
     if _GROUPED.fullmatch(n):
         return n.replace(",", "")
-    return n.replace(",", ".") if _DECIMAL.fullmatch(n) else n  # «7,4%»
+    return re.sub("[,:]", ".", n) if _DECIMAL.fullmatch(n) else n  # «7,4%», «7.30» o'clock
 
 
 def unsaid(found: set[str], other: str) -> set[str]:
     """Of some numbers those that the other text does not say in words or as the parts of a date."""
+    if not found or len(found) > 30:
+        return found
     said = _spoken(other)
     pieces = {p.lstrip("0") for n in numbers(other) for p in re.split(r"[/\-]", n)}
     out = set()
@@ -126,7 +128,7 @@ def _total(run: Sequence[int]) -> int:
 
 def links(text: str) -> set[str]:
     """Links, without the punctuation that a sentence puts behind them."""
-    return {m[0].rstrip(".,;:!?،؛؟)]}'*") for m in _URL.finditer(text)}
+    return {m[0].rstrip(".,;:!?،؛؟)]}'*").rstrip("/") for m in _URL.finditer(text)}
 
 
 def leaks(originals: Sequence[str], rewrites: Sequence[str]) -> list[list[str]]:

@@ -23,6 +23,7 @@ _CLITICS = re.compile(r"^(?:[وف]?(?:[بك]?ال|لل|[بلك])|[وف])(?=...)"
 _DIGITS = re.compile(r"([0-9]+)([^\W\d_]*)")
 _LATIN = re.compile(r"[a-z\u00df-\u024f][a-z\u00df-\u024f'’-]{2,}")
 _ARABIC = re.compile(r"[\u0621-\u064a\u066e-\u06d3]{3,}")
+_VARIANT = re.compile("امريك|انكليز|انغليز|انقليز")
 _DIALECT_NOT = re.compile(r"[وف]?م[اي]?(?:[اتينبه]|عند|في|ك).{2,}ش")
 
 
@@ -40,6 +41,7 @@ class Fact(NamedTuple):
     negation: bool
     cue: int  # 1 a title, 2 a kind of place, 3 «عبد»
     weekday: str
+    month: str  # the first word of a month's name
     speech: bool
     article: bool
     stop: bool
@@ -59,6 +61,8 @@ class Lexicon(NamedTuple):
     cues: dict[str, int]
     speech: frozenset[str]
     names: frozenset[str]
+    connectives: frozenset[str]
+    aliases: dict[str, frozenset[str]]  # by name: keys of words that say the same
 
 
 def _fold(word: Any) -> str:
@@ -89,6 +93,8 @@ def lexicon() -> Lexicon:
         speech=frozenset(map(_fold, raw["speech"])),
         # «علي» folds to «على»: function words are no names.
         names=(frozenset(n.removeprefix("ال") if len(n) > 5 else n for n in single) | single) - stop_words(),
+        connectives=frozenset(map(_fold, raw["connectives"])),
+        aliases={_bare(_fold(k)): frozenset(stem(_fold(w)) for w in ws) for k, ws in raw["aliases"].items()},
     )
 
 
@@ -103,6 +109,11 @@ def stem(word: str) -> str:
     w = re.sub(r"(.)\1{2,}", r"\1", word)
     w = re.sub(r"^(?:[وف]?(?:[بك]?ال|لل)(?=...)|[وف](?=....))", "", w)
     return re.sub(r"(?<=...)(?:هما|ها|هم|ات|ون|ين|ان|ه|ا|ي)$", "", w)
+
+
+def _variant(m: re.Match[str]) -> str:
+    """One spelling for the frequent names that are written in several."""
+    return "اميرك" if m[0] == "امريك" else "انجليز"
 
 
 def _bare(name: str) -> str:
@@ -126,6 +137,7 @@ def forms(word: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(out))
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def value_of(word: str) -> str:
     """The value of a number word, clitics aside; '' for any other word."""
     numbers = lexicon().numbers
@@ -140,27 +152,33 @@ def fact(word: str) -> Fact:
     digits = _DIGITS.fullmatch(word)
     if digits:
         glued = lex.units.get(digits[2], "") if digits[2] else ""
-        return Fact("", "", "", "", digits[1].lstrip("0") or "0", "", "", glued, False, 0, "", False, False, False)
+        return Fact("", "", "", "", digits[1].lstrip("0") or "0", "", "", glued, False, 0, "", "", False, False, False)
     if len(word) > 40:
-        return Fact(word[:40], "", "", "", "", "", "", "", False, 0, "", False, False, False)
-    shapes = forms(word)
+        return Fact(word[:40], "", "", "", "", "", "", "", False, 0, "", "", False, False, False)
+    shapes = forms(_VARIANT.sub(_variant, word))
     arabic_word = bool(_ARABIC.fullmatch(word))
-    listed = () if stop else shapes
+    # A name has its article or has it not: «ولله الحمد» is not حمد.
+    listed = () if stop else tuple(f for f in shapes if not (f != word and f"ال{f}" in shapes))
+    word = _VARIANT.sub(_variant, word) if arabic_word else word
     name = next((_bare(f) for f in listed if f in lex.names or re.match("عبدال...", f)), "")
-    if not name and _LATIN.fullmatch(word) and not stop:
+    if not name and _LATIN.fullmatch(word) and not stop and word not in ("http", "https", "www", "com", "net", "org"):
         name = word
     usual = "" if stop or len(word) < 3 else next((x for x in map(stem, shapes) if x in common_stems()), "")
     base = usual or ("" if stop or len(word) < 3 else stem(word))
     number = next((lex.numbers[f] for f in shapes if f in lex.numbers), "")
     unit = next((lex.units[f] for f in shapes if f in lex.units), "")
     short = word[1:] if word[:1] in "وف" and len(word) > 2 else word
+    weekday = next((lex.weekdays[f] for f in (word, *shapes) if f in lex.weekdays), "")
+    number = "" if weekday else number
     deny = word in lex.negation or short in lex.negation or bool(_DIALECT_NOT.fullmatch(word) and arabic_word)
     rare = ""
-    if base and arabic_word and not lex.month_heads & set(shapes) and not name and not number and not unit and not deny and word not in lex.speech:
+    if base and arabic_word and not (lex.month_heads | lex.connectives | lex.speech) & set(shapes) and not name and not number and not unit and not deny:
         # «يستقبل», «ستصل»: a verb with its prefix is as common as without.
         verbs = {re.sub("^س?[يتن](?=...)", "", x) for x in map(stem, shapes)}
         if not usual and not verbs & common_stems():
             rare = stem(shapes[-1])
+    if word == "عبد":  # half a name
+        return Fact("", "", "", "", "", "", "", "", False, 3, "", "", False, False, False)
     return Fact(
         base if len(base) > 2 else "",
         name,
@@ -172,7 +190,8 @@ def fact(word: str) -> Fact:
         "",
         deny,
         next((lex.cues[f] for f in shapes[:2] if f in lex.cues), 0),
-        next((lex.weekdays[f] for f in (word, *shapes) if f in lex.weekdays), ""),
+        weekday,
+        next((f for f in shapes if f in lex.month_heads), ""),
         word in lex.speech or short in lex.speech,
         word.startswith("ال") or word[1:3] == "ال",
         stop,
