@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fitra.errors import FitraError
 from fitra.llm import index, lease, ledger, segment, store, tools
@@ -352,6 +356,79 @@ def test_a_worker_taken_for_dead_knows_it(tmp_path: Path) -> None:
     assert a.claim(bytes(32)).granted  # it joins again
     for x in (a, b, c):
         x.close()
+
+
+STEPS = st.one_of(
+    st.tuples(st.sampled_from(["ask", "lose", "refuse"]), st.integers(0, 1), st.integers(0, 60)),
+    st.tuples(st.sampled_from(["flush", "reopen", "refresh", "kill"]), st.integers(0, 1), st.just(0)),
+    st.tuples(st.sampled_from(["compact", "seal", "tear"]), st.just(0), st.just(0)),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, max_size=80))
+def test_two_workers_whatever_they_do_never_ask_what_is_stored(small: None, steps: list[tuple[str, int, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "l"
+        books = [Ledger(path), Ledger(path)]
+        stored: set[int] = set()
+        flying: list[set[int]] = [set(), set()]  # asked, not durable
+        perhaps: Counter[int] = Counter()  # asked by one that was lost, since the last answer
+        for what, who, n in steps:
+            book = books[who]
+            if what in ("ask", "lose", "refuse"):
+                turn = book.claim(key(n))
+                if n in stored:
+                    assert isinstance(turn, Record) and turn.text == record(n).text
+                elif n in flying[0] | flying[1]:
+                    assert turn is False or (isinstance(turn, Record) and n in flying[who])
+                elif turn is True and what == "ask":
+                    assert book.possibly_paid([key(n)]) == perhaps[n]
+                    book.put(record(n))
+                    flying[who].add(n)
+                elif turn is True:
+                    book.release(key(n), sent=what == "lose")
+                    perhaps[n] += what == "lose"
+                else:
+                    assert turn is False  # eight others share its group: it never happens with so few
+                    raise AssertionError
+            elif what in ("flush", "reopen", "kill"):
+                if what == "kill":  # the kernel closes its files
+                    assert book._leases is None or book._leases._stop.set() is None
+                    perhaps.update(flying[who])
+                    for fd in [*(f.fd for f in book._files.values()), book._writer]:
+                        if fd >= 0:
+                            os.close(fd)
+                    for fd in (book._leases._live, book._leases._fd) if book._leases else ():
+                        if fd >= 0:
+                            os.close(fd)
+                else:
+                    book.close() if what == "reopen" else book.flush()
+                    stored |= flying[who]
+                flying[who] = set()
+                if what != "flush":
+                    books[who] = Ledger(path)
+            elif what == "refresh":
+                book.refresh()
+            elif what == "tear" and segment.paths(path):
+                last = [p for p in segment.paths(path) if not index.is_sealed(p)]
+                fd = segment.lock(last[-1]) if last else None
+                if fd is not None:  # nobody writes to it: as if its writer had died in the middle
+                    os.pwrite(fd, pack(record(1000))[:50], os.fstat(fd).st_size)
+                    os.close(fd)
+            elif segment.paths(path):
+                with contextlib.suppress(FitraError):
+                    tools.compact(path) if what == "compact" else tools.seal(path)
+        for book in books:
+            book.close()
+        stored |= flying[0] | flying[1]
+        with Ledger(path) as book:
+            assert {n for n in range(61) if book.get(key(n))} == stored
+            assert [r.key for r in book.records()] == sorted(key(n) for n in stored)
+        if stored:
+            assert all(d.kind == "torn" for d in tools.verify(path))
+            figures = tools.stats(path)
+            assert figures["answers"] == len(stored) and figures["possibly_paid"] == sum(perhaps.values())
 
 
 # --- copies, imports, cleaning ------------------------------------------------------------------------------------

@@ -128,6 +128,9 @@ class Leases:
                     continue
                 self._replace()
                 since = time.monotonic()
+            except OSError as e:
+                hint = "Put the ledger on a file system with flock."
+                raise FitraError(f"{self.path}: files cannot be locked here ({e.strerror}).", hint) from None
             else:
                 if os.fstat(self._fd).st_nlink:
                     return
@@ -260,7 +263,7 @@ class Leases:
 
     def _beat(self) -> None:
         while not self._stop.wait(self.ttl / 4):
-            with contextlib.suppress(OSError), self._table():
+            with contextlib.suppress(OSError, FitraError), self._table():
                 if self._slot and self._row(self._slot)[0] == self._id:
                     self._beats += 1
                     self._write_row(self._slot, self._id, self._beats, self._machine)
@@ -320,7 +323,7 @@ class Leases:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, FitraError):
             self.release(list(self._held), sent=True)
             with self._table():
                 if self._slot and self._row(self._slot)[0] == self._id:

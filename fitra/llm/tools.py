@@ -71,7 +71,10 @@ def stats(path: Path) -> dict[str, Any]:
 def _lost(path: Path) -> dict[tuple[int, int], int]:
     if not (path / lease.TABLE).exists():
         return {}
-    leases = lease.Leases(path)
+    try:
+        leases = lease.Leases(path)
+    except OSError:  # we may only read here
+        return {}
     try:
         return leases.lost()
     finally:
