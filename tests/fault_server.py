@@ -55,8 +55,9 @@ class FaultServer:
 
     `latency` in seconds before each reply, at most `slots` of them at once (the others wait, as in a batching server);
     `answer(request)` makes the text; `limit` refuses with 429 beyond so many requests a second; `dies_after` so many
-    requests the server is gone until `revive`; `start_s` it answers 503 for so long. Counted: `requests`, `asked` by
-    last message, `statuses`, `most_active`, `prefixes` (distinct system messages).
+    requests the server is gone until `revive`; `start_s` it answers 503 for so long; servers `beside` each other trouble
+    a row once together. Counted: `requests`, `asked` by last message, `statuses`, `most_active`, `prefixes` (distinct
+    system messages).
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class FaultServer:
         dies_after: int = 0,
         start_s: float = 0.0,
         headers: tuple[str, ...] = (),
+        beside: FaultServer | None = None,
     ) -> None:
         self.answer: Answer = answer or (lambda request: str(request["messages"][-1]["content"]).upper())
         self.latency, self.slots, self.limit, self.dies_after = latency, slots, limit, dies_after
@@ -76,7 +78,7 @@ class FaultServer:
         self.quota = False  # the account is empty
         self.refuses = ""  # a field of the request that is answered with 400
         self.requests = self.active = self.most_active = 0
-        self.asked: Counter[str] = Counter()
+        self.asked: Counter[str] = beside.asked if beside else Counter()
         self.statuses: Counter[int] = Counter()
         self.prefixes: set[str] = set()
         self.files: dict[str, bytes] = {}  # of the batch API
@@ -117,6 +119,11 @@ class FaultServer:
             self._server = None
         for c in list(self._open):
             c.transport.abort()
+
+    @property
+    def alive(self) -> bool:
+        """Does it listen?"""
+        return self._server is not None
 
     def die(self) -> None:
         """Close the port and abort every connection."""

@@ -94,7 +94,7 @@ class Server:
             async with asyncio.timeout(self.endpoint.timeout_s):
                 status, headers, content = await self._send(body)
         except TimeoutError:
-            self.concurrency.refused(sent_at, time.monotonic())
+            self.concurrency.refused(time.monotonic(), 0.2)
             return self._not_reached(f"timeout after {self.endpoint.timeout_s:g} s", lost=True)
         except aiohttp.ClientConnectorError:  # refused, no such host: nothing was sent
             return self._not_reached("connection failed")
@@ -112,7 +112,7 @@ class Server:
             if structured and status in (400, 422) and any(w in reason.lower() for w in _STRUCTURED):
                 self.structured = False
                 return Trouble(f"HTTP {status}: {reason}", status=status, plain=True)
-            return self._status(status, headers, reason, sent_at, now)
+            return self._status(status, headers, reason, now)
         self.unreached = self.rests = 0
         reply = self.parse(content)
         if reply is None:
@@ -163,7 +163,7 @@ class Server:
             self.rests += 1
         return Trouble(message, unreached=True, lost=lost)
 
-    def _status(self, status: int, headers: Mapping[str, str], reason: str, sent_at: float, now: float) -> Trouble:
+    def _status(self, status: int, headers: Mapping[str, str], reason: str, now: float) -> Trouble:
         message = f"HTTP {status}" + (f": {reason}" if reason else "")
         down = status in DOWN_STATUS
         if status == 429 and "insufficient_quota" in reason:
@@ -174,7 +174,7 @@ class Server:
         else:
             self.unreached = self.rests = 0
         if status in (429, 503):
-            self.concurrency.refused(sent_at, now)
+            self.concurrency.refused(now)
         if status in RETRY_STATUS:
             after = retry_after(headers)
             if after is not None and status in (429, 503):

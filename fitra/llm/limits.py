@@ -1,8 +1,9 @@
 """How much an endpoint is asked at once: concurrency that finds its own level, and limits per minute.
 
 Concurrency follows TCP: it doubles from a quarter of the maximum until there is a sign of trouble, then grows in small
-steps, and is halved by a refusal (429, 503, timeout). Latency counts too: where replies take twice as long as at best
-and more requests at once no longer give more replies a second, a tenth is taken back.
+steps, and is cut by refusals (429, 503) in proportion to their share (as DCTCP does), by half where all were refused; a
+timeout, which may have other causes, counts a fifth of one. Latency counts too: where replies take twice as long as at
+best and more requests at once no longer give more replies a second, a tenth is taken back.
 """
 
 from __future__ import annotations
@@ -28,19 +29,36 @@ class Concurrency:
         self.most = most
         self.limit = float(min(most, max(FLOOR, most // 4)))
         self._doubling = True
-        self._cut_at = -math.inf
         self._least = math.inf  # seconds per reply at best
         self._best = 0.0  # replies a second at best
-        self._n, self._seconds, self._since = 0, 0.0, -1.0
+        self._n, self._seconds, self._since, self._refused = 0, 0.0, -1.0, 0.0
 
     def good(self, seconds: float, now: float) -> None:
         """A reply came after `seconds`. A window is as many replies as were allowed in flight."""
         if self._since < 0:
             self._since = now - seconds
-        self._n += 1
         self._seconds += seconds
+        self._came(now)
+
+    def refused(self, now: float, share: float = 1.0) -> None:
+        """The endpoint had too much; `share` of a refusal for what may have other causes."""
+        if self._since < 0:
+            self._since = now
+        self._doubling = False
+        self._refused += share
+        self._came(now)
+
+    def _came(self, now: float) -> None:
+        self._n += 1
         if self._n < self.limit:
             return
+        if self._refused:
+            self.limit = max(1.0, self.limit * (1 - self._refused / self._n / 2))
+        else:
+            self._level(now)
+        self._n, self._seconds, self._since, self._refused = 0, 0.0, now, 0.0
+
+    def _level(self, now: float) -> None:
         mean, rate = self._seconds / self._n, self._n / max(now - self._since, 1e-6)
         late = mean > LATE * self._least and 0.95 * self._best < rate < 1.1 * self._best
         # Both bests fade, so that a change of the work (longer texts) is not taken for trouble for ever.
@@ -53,14 +71,6 @@ class Concurrency:
             self.limit = min(self.most, 2 * self.limit)
         else:
             self.limit = min(self.most, self.limit + max(1.0, self.most / 50))
-        self._n, self._seconds, self._since = 0, 0.0, now
-
-    def refused(self, sent_at: float, now: float) -> None:
-        """The endpoint had too much. Refusals of requests sent before the last cut say nothing new."""
-        if sent_at >= self._cut_at:
-            self.limit = max(1.0, self.limit / 2)
-            self._doubling, self._cut_at = False, now
-            self._n, self._seconds, self._since = 0, 0.0, now
 
 
 class Bucket:

@@ -17,6 +17,7 @@ from fitra.llm.budget import Budget, BudgetSpent
 from fitra.llm.ledger import Ledger, Record
 
 COMMIT_EVERY_S = 0.002  # answers that come within this time share one sync of the disk
+MANY = 64  # requests in flight
 LOOK_EVERY_S = 0.25  # for an answer that another worker is asking for
 
 _Request = tuple["Future[Reply]", str, list[Message], dict[str, Any]]
@@ -36,7 +37,9 @@ class Requests:
     ) -> None:
         self._job, self._schema, self._backend, self._ledger, self._budget = job, schema, backend, ledger, budget
         self._loop = asyncio.new_event_loop()
+        # Where many are in flight, up to an eighth more may wait for the disk, so that the endpoint need not.
         self._slots = asyncio.Semaphore(concurrency)
+        self._open = asyncio.Semaphore(concurrency + (concurrency // 8 if concurrency >= MANY else 0))
         self._stop: FitraError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox: deque[_Request] = deque()
@@ -86,7 +89,7 @@ class Requests:
     async def _ask(self, future: Future[Reply], key: str, messages: list[Message], sampling: dict[str, Any]) -> None:
         try:
             while True:
-                async with self._slots:
+                async with self._open:
                     if self._stop is not None:
                         raise self._stop
                     held = self._ledger.claim(key)
@@ -114,9 +117,11 @@ class Requests:
         try:
             if self._budget is not None:
                 await self._afford(key, chars, sampling)
-            sent = True
-            started = time.monotonic()
-            reply = await self._backend.complete(messages, sampling, self._schema)
+            async with self._slots:
+                if self._stop is not None:
+                    raise self._stop
+                sent, started = True, time.monotonic()
+                reply = await self._backend.complete(messages, sampling, self._schema)
             self._ledger.put(self._record(key, reply, time.monotonic() - started))
         except BaseException as e:
             # Cut off in the middle, or lost on the way: it may be charged for, and the next to ask is told so.
@@ -127,7 +132,7 @@ class Requests:
             if self._budget is not None:
                 self._budget.settle(key, reply.usage if reply else None, chars + (len(reply.text) if reply else 0))
                 self._settled.set()
-        # The slot is held until the answer is durable: a kill then costs no more than `concurrency` answers.
+        # A place is held until the answer is durable: a kill costs no more than what was in flight.
         durable: asyncio.Future[None] = self._loop.create_future()
         self._uncommitted.append((future, reply, durable))
         if self._committer is None:
