@@ -22,8 +22,8 @@ from fitra import arabic
 from fitra.align.protect import KINDS, Protected, Verses, find, load_verses
 
 __all__ = [
-    "KINDS", "PLACEHOLDER", "REASONS", "MaskError", "Masked", "Protected", "Verses", "find", "load_verses", "mask",
-    "unmask",
+    "KINDS", "PLACEHOLDER", "REASONS", "MaskError", "Masked", "Protected", "Verses", "find", "load_verses",
+    "mask", "part", "unmask",
 ]  # fmt: skip
 
 PLACEHOLDER = re.compile(r"⟦[0-9a-f]{8}:(\d+)⟧")
@@ -61,6 +61,15 @@ class Masked:
         return f"⟦{self.nonce}:{i}⟧"
 
     @cached_property
+    def places(self) -> list[tuple[int, int]]:
+        """[start, end) of each span in the original text (characters)."""
+        out, shift = [], 0
+        for m, span in zip(PLACEHOLDER.finditer(self.text), self.spans, strict=True):
+            out.append((m.start() + shift, m.start() + shift + len(span)))
+            shift += len(span) - len(m[0])
+        return out
+
+    @cached_property
     def beside(self) -> dict[int, tuple[str, str]]:
         """The characters before and after each placeholder, '' at the ends of the text."""
         out = {}
@@ -69,18 +78,22 @@ class Masked:
         return out
 
 
+def _nonce(text: str, salt: str) -> str:
+    held, n = text.casefold(), 0
+    while True:
+        nonce = hashlib.sha256(f"{salt}{n}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        if nonce not in held:
+            return nonce
+        n += 1
+
+
 def mask(text: str, verses: Verses | None = None, *, salt: str = "") -> Masked:
     """Replace protected spans by placeholders.
 
     The nonce comes from the text and `salt` (another salt, another nonce: for a call that must not look like the one
     before), and is made anew until the text does not hold it in either case of its letters.
     """
-    held, n = text.casefold(), 0
-    while True:
-        nonce = hashlib.sha256(f"{salt}{n}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        if nonce not in held:
-            break
-        n += 1
+    nonce = _nonce(text, salt)
     out, at, spans, kinds = [], 0, [], []
     for i, p in enumerate(find(text, verses)):
         out += [text[at : p.start], f"⟦{nonce}:{i}⟧"]
@@ -88,6 +101,21 @@ def mask(text: str, verses: Verses | None = None, *, salt: str = "") -> Masked:
         kinds.append(p.kind)
         at = p.end
     return Masked("".join([*out, text[at:]]), tuple(spans), tuple(kinds), nonce)
+
+
+def part(whole: Masked, piece: str, *, salt: str = "") -> tuple[str, Masked]:
+    """A piece of a masked text as a text of its own: its original, and it masked with a nonce of its own.
+
+    What is protected stays what the whole text said: a verse of poetry keeps its protection when «قال الشاعر:» went to
+    the piece before. Equal pieces of different texts become equal requests. `piece` must not cut a placeholder.
+    """
+    numbers = [int(m[1]) for m in PLACEHOLDER.finditer(piece)]
+    spans, kinds = tuple(whole.spans[i] for i in numbers), tuple(whole.kinds[i] for i in numbers)
+    between = PLACEHOLDER.sub("⟦", piece).split("⟦")
+    original = "".join(x for pair in zip(between, (*spans, ""), strict=True) for x in pair)
+    nonce = _nonce(original, salt)
+    marks = (*(f"⟦{nonce}:{i}⟧" for i in range(len(spans))), "")
+    return original, Masked("".join(x for pair in zip(between, marks, strict=True) for x in pair), spans, kinds, nonce)
 
 
 def unmask(text: str, masked: Masked, expected: Collection[int] | None = None) -> str:

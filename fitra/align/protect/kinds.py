@@ -15,11 +15,13 @@ __all__ = ["by_form"]
 _M = r"[\u064b-\u0652\u0670\u0640]*"
 # What looks like a placeholder in the text of the corpus; the brackets are ours alone in a masked text.
 _PLACEHOLDER = re.compile(r"⟦[^⟦⟧\n]{0,80}⟧|[⟦⟧]+")
+# All lengths are bounded: text that opens and never closes must not cost the square of its length.
 _CODE = re.compile(
-    r"^(?P<fence>```+|~~~+)[^\n]*\n.*?^(?P=fence)[ \t]*$|```.*?```|``(?!`)[^\n]+?``|`[^`\n]+`"
-    r"|<(?P<tag>pre|code)\b[^>\n]*>.*?</(?P=tag)>",
-    re.S | re.M | re.I,
+    r"^(?P<fence>`{3,6}|~{3,6})[^\n]{0,200}\n[\s\S]{0,20000}?^(?P=fence)[ \t]*$|```[^`]{1,20000}```"
+    r"|``(?!`)[^\n]{1,400}?``|`[^`\n]{1,400}`",
+    re.M,
 )
+_TAGGED = re.compile(r"<(/?)(pre|code|math)\b[^<>\n]{0,200}>", re.I)
 _QURAN = re.compile(
     r"﴿[^﴾]{1,2000}﴾(?:\s*[\[(][^\])\n]{1,40}[\])])?|\{[^{}\n]{8,1500}\}(?=\s*[\[(][^\])\n\d]{2,25}[:،/ ]*\d)"
 )
@@ -28,17 +30,20 @@ _QUOTE = re.compile(
 )
 _MATHS = r"A-Za-z0-9α-ωΑ-Ω_()\[\].,^²³⁰-⁹₀-₉+\-−*/×÷·√π"
 _FORMULA = re.compile(
-    r"\$\$[^$]+\$\$|\$[^$\n]{1,200}[\\^_{}=][^$\n]{0,200}\$|\\\(.+?\\\)|\\\[.+?\\\]"
-    r"|\\begin\{(?P<env>equation|align|gather|multline|math|displaymath|eqnarray)\*?\}.*?\\end\{(?P=env)\*?\}"
-    r"|<math\b.*?</math>"
+    r"\$\$[^$]{1,2000}\$\$|\$[^$\n]{1,200}[\\^_{}=][^$\n]{0,200}\$"
+    r"|\\\((?:(?!\\[()])[^\n]){1,600}\\\)|\\\[(?:(?!\\[\[\]])[\s\S]){1,2000}\\\]"
+    r"|\\begin\{(?P<env>equation|align|gather|multline|math|displaymath|eqnarray)\*?\}"
+    r"(?:(?!\\begin)[\s\S]){1,4000}?\\end\{(?P=env)\*?\}"
     rf"|(?<![\w$/.,@?&=:%-])[A-Za-z0-9(√∑∫∂∆α-ω][{_MATHS} ]{{0,60}}[=≈≤≥≠→⇌⟶] ?[{_MATHS}]"
     rf"[{_MATHS} ]{{0,60}}(?<=[A-Za-z0-9)²³⁰-⁹₀-₉α-ω])",
-    re.S,
 )
+_TLD = "com|net|org|edu|gov|info|io|tv|me|co|sa|eg|ae|qa|kw|jo|lb|ma|tn|dz|iq|sy|uk|fr|de"
 _URL = re.compile(
-    r"(?:https?://|ftp://|www\.)[^\s<>«»\"⟦⟧]+|\]\([^)\s]+\)"
-    r"|[A-Za-z0-9][\w.+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
-    r"|\b(?:[A-Za-z0-9-]+\.)+(?:com|net|org|edu|gov|info|io|tv|me|co|sa|eg|ae|qa|kw|jo|lb|ma|tn|dz|iq|sy|uk|fr|de)\b(?:/[^\s<>«»\"⟦⟧]*)?",
+    r"(?:https?://|ftp://|www\.)[^\s<>«»\"⟦⟧]{1,2000}|\]\([^()\s]{1,1000}\)"
+    # The look behind comes after the first letter: only then does `re` skip quickly what cannot begin a match.
+    r"|[A-Za-z0-9](?<![\w.+-][A-Za-z0-9])[\w.+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,6}"
+    r"|[A-Za-z0-9](?<![\w.-][A-Za-z0-9])[A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9-]{1,63}){0,5}"
+    rf"\.(?:{_TLD})\b(?:/[^\s<>«»\"⟦⟧]{{0,2000}})?",
     re.I | re.A,
 )
 _NUMBER = re.compile(r"\d+(?:[.,:/\-٫٬]\d+)+")
@@ -76,10 +81,25 @@ def _law(text: str) -> Iterator[Protected]:
             blank = _BLANK.search(text, blank.end())  # the heading stands alone: its text comes after the empty line
         end = min(stop, blank.start() if blank else len(text), m.start() + _LONGEST_ARTICLE)
         yield Protected(m.start(), end, "law")
+    end = 0
     for m in _LAW_CITED.finditer(text):
+        if m.start() < end:
+            continue
         says = _LAW_SAYS.match(text, m.end())
         shut = m[0].endswith((")", "]")) and not re.search(r"[(\[]", m[0])  # the bracket was open before
-        yield Protected(m.start(), says.end() if says else m.end() - shut, "law")
+        end = says.end() if says else m.end() - shut
+        yield Protected(m.start(), end, "law")
+
+
+def _tagged(text: str) -> Iterator[Protected]:
+    """What stands in <pre>, <code> and <math>."""
+    open_: dict[str, int] = {}
+    for m in _TAGGED.finditer(text):
+        name = m[2].lower()
+        if not m[1]:
+            open_.setdefault(name, m.start())
+        elif name in open_:
+            yield Protected(open_.pop(name), m.end(), "formula" if name == "math" else "code")
 
 
 def by_form(text: str) -> Iterator[Protected]:
@@ -88,11 +108,11 @@ def by_form(text: str) -> Iterator[Protected]:
     # One look for a sign that a pattern cannot do without is cheaper than the pattern.
     if "⟦" in text or "⟧" in text:
         patterns.append((_PLACEHOLDER, "placeholder"))
-    if "`" in text or "~~~" in text or "<" in text:
+    if "`" in text or "~~~" in text:
         patterns.append((_CODE, "code"))
     if "﴿" in text or "{" in text:
         patterns.append((_QURAN, "quran"))
-    if any(c in text for c in "$\\=≈≤≥≠→⇌⟶<"):
+    if any(c in text for c in "$\\=≈≤≥≠→⇌⟶"):
         patterns.append((_FORMULA, "formula"))
     if "." in text or "](" in text:
         patterns.append((_URL, "url"))
@@ -103,4 +123,6 @@ def by_form(text: str) -> Iterator[Protected]:
                 end = m.start() + len(m[0].rstrip(".,،؛;:!?؟'*_"))  # the sentence's signs, not the address's
             if kind != "formula" or all(m[0].count(a) == m[0].count(b) for a, b in ("()", "[]")):
                 yield Protected(m.start(), end, kind)
+    if "<" in text:
+        yield from _tagged(text)
     yield from _law(text)

@@ -25,9 +25,14 @@ __all__ = ["GRAM", "Verses", "words_of"]
 GRAM = 4  # words: shorter runs of scripture are ordinary Arabic («في السماوات»)
 _REACH = 1 << 22  # entries of the table that sorts out nearly all grams of ordinary text
 _SHIFT = np.uint64(64 - 22)
+_ALIKE = 6  # places in the Qur'an with the very words of a match that are followed further
+_AROUND = 120  # characters before and behind a match in which the rest of a verse with a slip is looked for
+_SLIPS = sorted(((a, b) for a in range(4) for b in range(4) if a + b and abs(a - b) < 3), key=lambda s: (sum(s), s))
+_SLIPS.insert(0, (0, 0))
 _SHORT = 600  # characters: below, a look at the consonants of three words is faster than NumPy
 _UTHMANI = re.compile("[\u0671\u0670\u06d6-\u06ed]")
 _NAME = re.compile(r"(\d+)\D(\d+)$")
+_STOP = re.compile(r"[.!?؟»”﴾}\n]")  # a slip does not go over these
 _STRONG = re.compile(r"[.!?؟;؛:…»«”“\"(){}\[\]﴾﴿]")
 
 
@@ -40,7 +45,7 @@ class _Table:
         self.may = np.zeros(_REACH, dtype=bool)
         self.may[keys >> _SHIFT] = True
 
-    def find(self, keys: npt.NDArray[np.uint64]) -> Iterator[tuple[int, list[int]]]:
+    def find(self, keys: npt.NDArray[np.uint64]) -> Iterator[tuple[int, Ints]]:
         """(index among `keys`, places) of the grams that are known, in order."""
         at = np.flatnonzero(self.may[keys >> _SHIFT])
         if not len(at):
@@ -49,7 +54,7 @@ class _Table:
         high = np.searchsorted(self.keys, keys[at], side="right")
         for i, a, b in zip(at.tolist(), low.tolist(), high.tolist(), strict=True):
             if b > a:
-                yield i, self.places[a:b].tolist()
+                yield i, self.places[a:b]
 
 
 class Verses:
@@ -111,6 +116,7 @@ class Verses:
             m = self._trimmed(text, m)
             if m.words < GRAM or (ordinary.may_be(words_of(text[m.start : m.end])) and not ordinary.cued(text, m)):
                 continue
+            m = self._extended(text, m)
             start, end, after = spans[-1] if spans else (-1, -1, set[int]())
             # One span: overlapping, or parts of one verse with a word or two misspelt or left out between them.
             near = m.start - end <= 30 and len(text[end : m.start].split()) <= 3
@@ -123,6 +129,43 @@ class Verses:
                 spans.append((m.start, m.end, {m.at + m.words}))
         for start, end, _ in spans:
             yield Protected(start, end, "quran")
+
+    def _extended(self, text: str, m: Match) -> Match:
+        """With the rest of a verse behind and before a slip: a word or two misspelt, left out, put in or swapped."""
+        low, high = max(0, m.start - _AROUND), min(len(text), m.end + _AROUND)
+        w = split(text[low:high])
+        places = [(a + low, b + low) for a, b in zip(w.all_starts.tolist(), w.all_ends.tolist(), strict=True)]
+        mine = [folded(text[a:b])[0] for a, b in places]
+        first = next((i for i, (a, _) in enumerate(places) if a >= m.start), 0)
+        last = next((i for i in range(len(places) - 1, -1, -1) if places[i][1] <= m.end), 0)
+        i, j = self._onward(mine, last, m.at + m.words - 1, 1)
+        if _STOP.search(text, m.end, places[i][0] if i > last else m.end):
+            i, j = last, m.at + m.words - 1
+        a, c = self._onward(mine, first, m.at, -1)
+        if _STOP.search(text, places[a][1] if a < first else m.start, m.start):
+            a, c = first, m.at
+        if (i, a) == (last, first):
+            return m
+        return Match(min(m.start, places[a][0]), max(m.end, places[i][1]), j - c + 1, c)
+
+    def _onward(self, mine: list[str], i: int, j: int, step: int) -> tuple[int, int]:
+        """From words that are paired to the last ones in one direction that still are, over slips."""
+
+        def same(a: int, b: int) -> bool:
+            inside = 0 <= a < len(mine) and 0 <= b < len(self._words) and self._chain[b] == self._chain[j]
+            return inside and mine[a] == self._words[b][0]
+
+        while True:
+            for skip_text, skip_verse in _SLIPS:
+                a, b = i + step * (1 + skip_text), j + step * (1 + skip_verse)
+                if same(a, b) and same(a + step, b + step):
+                    i, j = a + step, b + step
+                    break
+                edge = self._begins[b + 1] if step > 0 and b + 1 < len(self._begins) else step < 0 and self._begins[b]
+                if same(a, b) and edge and len(mine[a]) > 3:
+                    return a, b
+            else:
+                return i, j
 
     def _trimmed(self, text: str, m: Match) -> Match:
         """Without one or two words behind a full stop or a closing bracket that only happen to go on like the verse."""
@@ -160,39 +203,39 @@ class Verses:
         hits += [(i, GRAM - 1, p) for i, p in self._three.find(grams(w.hashes, GRAM - 1))]
         if not hits:
             return []
-        hits.sort()
-        done: dict[int, int] = {}
+        hits.sort(key=lambda h: h[:2])
+        done: dict[int, int] = {}  # place in the Qur'an less place in the text -> end of the run already looked at
         out: set[Match] = set()
         for i, _, places in hits:
-            runs = []
-            for p in places:
-                if i >= done.get(p - i, -1):
-                    n = self._run(w, i, p)
-                    done[p - i] = i + n
-                    runs.append((-n, p))
+            fresh = np.array([p for p in places.tolist() if i >= done.get(p - i, -1)], dtype=np.int64)
+            if not len(fresh):
+                continue
+            lengths = self._runs(w, i, fresh)
+            done.update(zip((fresh - i).tolist(), (lengths + i).tolist(), strict=True))
             # The longest say all that the others would say, unless the second look refuses them.
-            longest, held = 0, False
-            for n, p in sorted(runs):
-                if held and -n < longest:
-                    break
-                found = list(self._checked(text, w, i, p, -n))
-                longest, held = -n, held or bool(found)
+            for n in sorted(set(lengths.tolist()), reverse=True):
+                alike = fresh[lengths == n].tolist()
+                found = list(self._checked(text, w, i, alike[0], n))
+                for p in alike[1:_ALIKE]:  # the same words elsewhere in the Qur'an
+                    apart = int(self._order[p] - self._order[alike[0]])
+                    out.update(Match(m.start, m.end, m.words, m.at + apart) for m in found)
                 out.update(found)
+                if found:
+                    break
         return sorted(out, key=lambda m: (m.start, -m.end, m.at))
 
-    def _run(self, w: Words, i: int, p: int) -> int:
-        n = min(len(w.hashes) - i, len(self._hashes) - p)
-        size = 16
-        chain = self._chain[self._order[p]]
-        while True:
-            size = min(size, n)
-            same = w.hashes[i : i + size] == self._hashes[p : p + size]
-            same &= self._chain[self._order[p : p + size]] == chain
-            if not same.all():
-                return int(np.argmin(same))
-            if size == n:
-                return n
-            size *= 4
+    def _runs(self, w: Words, i: int, places: Ints) -> Ints:
+        """How many words from `i` on are the same as from each of `places` on, within what is continuous there."""
+        lengths = np.zeros(len(places), dtype=np.int64)
+        alive, chains, n = np.arange(len(places)), self._chain[self._order[places]], 0
+        while len(alive) and i + n < len(w.hashes):
+            here = places[alive] + n
+            inside = here < len(self._hashes)
+            here = np.minimum(here, len(self._hashes) - 1)
+            inside &= (self._hashes[here] == w.hashes[i + n]) & (self._chain[self._order[here]] == chains[alive])
+            alive, n = alive[inside], n + 1
+            lengths[alive] = n
+        return lengths
 
     def _checked(self, text: str, w: Words, i: int, p: int, n: int) -> Iterator[Match]:
         """The parts of a run of equal hashes that stand the second look."""
