@@ -274,7 +274,7 @@ def wait_for(log: Path, n: int, limit: float = 60) -> None:
 
 
 def test_workers_share_the_keys_and_ask_each_once(tmp_path: Path) -> None:
-    path, log, n = tmp_path / "l", tmp_path / "log", 400
+    path, log, n = tmp_path / "l", tmp_path / "log", 300
     workers = [start(path, log, n, seed) for seed in range(3)]
     wait_for(log, 50)
     workers.append(start(path, log, n, 3))  # one more comes late
@@ -287,7 +287,7 @@ def test_workers_share_the_keys_and_ask_each_once(tmp_path: Path) -> None:
 
 
 def test_dead_workers_free_their_keys_and_what_they_may_have_paid_is_known(tmp_path: Path) -> None:
-    path, log, n = tmp_path / "l", tmp_path / "log", 400
+    path, log, n = tmp_path / "l", tmp_path / "log", 300
     rng = random.Random(5)
     workers = [start(path, log, n, seed, ttl=3600) for seed in range(3)]  # so long a lease that only death frees it
     for kill in range(4):
