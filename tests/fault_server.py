@@ -55,9 +55,9 @@ class FaultServer:
 
     `latency` in seconds before each reply, at most `slots` of them at once (the others wait, as in a batching server);
     `answer(request)` makes the text; `limit` refuses with 429 beyond so many requests a second; `dies_after` so many
-    requests the server is gone until `revive`; `start_s` it answers 503 for so long; servers `beside` each other trouble
-    a row once together. Counted: `requests`, `asked` by last message, `statuses`, `most_active`, `prefixes` (distinct
-    system messages).
+    requests the server is gone until `revive`; `start_s` it answers 503 for so long; servers `beside` each other
+    trouble a row once together. Counted: `requests`, `asked` by last message, `statuses`, `most_active`, `prefixes`
+    (distinct system messages).
     """
 
     def __init__(
