@@ -16,6 +16,7 @@ from fitra import arabic
 from fitra.align import masking
 from fitra.align.gates import pairs as figures
 from fitra.align.gates import text
+from fitra.align.gates.names import names
 from fitra.align.gates.verdict import Pair, Verdict, few
 from fitra.policy import Policy
 from fitra.signals import contamination, dialect, language, letters, personal, toxicity
@@ -80,7 +81,9 @@ def _batch(
     sides = view([*before, *after])
     rows: list[list[Verdict]] = [[] for _ in given]
 
-    def gate(name: str, figure: Sequence[float] | Floats, threshold: str, detail: Sequence[str], low: bool = False) -> None:
+    def gate(
+        name: str, figure: Sequence[float] | Floats, threshold: str, detail: Sequence[str], low: bool = False
+    ) -> None:
         limit = t[threshold]
         for i, f in enumerate(np.round(np.asarray(figure, dtype=np.float64), 4).tolist()):
             passed = f >= limit if low else f <= limit
@@ -107,7 +110,7 @@ def _batch(
     gate("dates", [len(a) + len(b) for a, b in zip(lost, new, strict=True)], "dates_changed", _both(lost, new))
     lost, new = figures.units(w)
     gate("units", [len(a) + len(b) for a, b in zip(lost, new, strict=True)], "units_changed", _both(lost, new))
-    lost, new = figures.names(w)
+    lost, new = names(w)
     gate("names_lost", [len(a) for a in lost], "names_lost", [few(a) for a in lost])
     gate("names_new", [len(a) for a in new], "names_new", [few(a) for a in new])
     drift = figures.negations(w)
@@ -136,7 +139,9 @@ def _batch(
 
 
 def _both(lost: Sequence[Sequence[str]], new: Sequence[Sequence[str]]) -> list[str]:
-    return [few([*(f"-{x}" for x in a), *(f"+{x}" for x in b)]) if a or b else "" for a, b in zip(lost, new, strict=True)]
+    return [
+        few([*(f"-{x}" for x in a), *(f"+{x}" for x in b)]) if a or b else "" for a, b in zip(lost, new, strict=True)
+    ]
 
 
 def _dialect(sides: View) -> Floats:
@@ -191,7 +196,9 @@ def _numbers(given: Sequence[Pair], w: figures.Words, gate: Any) -> None:
 
 def _within(value: str, other: str) -> bool:
     """Whether a number word is part of a number that the other text writes in digits: «ثلاثة وعشرون» in «23»."""
-    return any(n == value or (int(value) < 100 and n.isdigit() and n.endswith(value.rstrip("0"))) for n in text.numbers(other))
+    return any(
+        n == value or (int(value) < 100 and n.isdigit() and n.endswith(value.rstrip("0"))) for n in text.numbers(other)
+    )
 
 
 def _links(given: Sequence[Pair], gate: Any) -> None:
@@ -248,7 +255,8 @@ def _rules(given: Sequence[Pair], w: figures.Words) -> list[tuple[float, str]]:
     """Rise of the rules; only where a word came that was not there, or a denial went."""
     _, new = figures.simple(w, "stem")
     return [
-        text.toxic_rise(p.original, p.rewrite) if new[i] or len(p.rewrite) < 400 else (0.0, "") for i, p in enumerate(given)
+        text.toxic_rise(p.original, p.rewrite) if new[i] or len(p.rewrite) < 400 else (0.0, "")
+        for i, p in enumerate(given)
     ]
 
 

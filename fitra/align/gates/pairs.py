@@ -1,4 +1,4 @@
-"""Figures of a batch of pairs from the words of both sides: one View, every different word known once, NumPy for the rest.
+"""Figures of a batch of pairs from the words of both sides: one View, every different word known once, then NumPy.
 
 A fact of a word is a number (a key); of each key of each pair it is counted how often it stands in the original, in the
 rewrite, in what was declared removed and in what was declared added. What is in the original beyond the removals and
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +43,7 @@ class Words:
         if name not in self.keys:
             at = words.Fact._fields.index(name)
             names: dict[str, int] = {"": -1}
-            ids = [names.setdefault(f[at], len(names) - 1) for f in self.facts]
+            ids = [names.setdefault(str(f[at]), len(names) - 1) for f in self.facts]
             self.keys[name] = np.array(ids, dtype=np.int64), list(names)[1:]
         return self.keys[name]
 
@@ -91,17 +90,17 @@ def differ(counts: Counts, names: Sequence[str], n: int) -> tuple[Found, Found]:
     """
     o, r, gone, put = counts.sides.T
     fewer, more = o - gone > r, r - put > o
-    swapped = (_any(counts.pair, fewer, n) & _any(counts.pair, more, n))[counts.pair] if n else fewer
+    swapped = (any_of(counts.pair, fewer, n) & any_of(counts.pair, more, n))[counts.pair] if n else fewer
     lost, new = fewer & ((r == 0) | swapped), more & ((o == 0) | swapped)
-    return _names(counts, lost, names, n), _names(counts, new, names, n)
+    return named(counts, lost, names, n), named(counts, new, names, n)
 
 
-def _any(pair: Ints, flags: Flags, n: int) -> Flags:
+def any_of(pair: Ints, flags: Flags, n: int) -> Flags:
     """Whether a pair has any, (n,)."""
     return np.asarray(np.bincount(pair[flags], minlength=n) > 0)
 
 
-def _names(counts: Counts, which: Flags, names: Sequence[str], n: int) -> Found:
+def named(counts: Counts, which: Flags, names: Sequence[str], n: int) -> Found:
     out: Found = [[] for _ in range(n)]
     for p, k in zip(counts.pair[which].tolist(), counts.key[which].tolist(), strict=True):
         out[p].append(names[k])
@@ -124,11 +123,11 @@ def _keyed(w: Words, found: list[tuple[int, str]]) -> tuple[Found, Found]:
     return differ(count(w.pair[at], key, w.side[at]), list(numbers), w.n)
 
 
-def _near(w: Words, at: int, step: int) -> words.Fact | None:
+def near(w: Words, at: int, step: int) -> words.Fact | None:
     """The fact of the neighbour in the same text."""
     to = at + step
     if 0 <= to < len(w.pair) and w.pair[to] == w.pair[at] and w.side[to] == w.side[at]:
-        return w.facts[w.of.ids[to]]
+        return w.facts[int(w.of.ids[to])]
     return None
 
 
@@ -142,21 +141,21 @@ def dates(w: Words) -> tuple[Found, Found]:
     found: list[tuple[int, str]] = []
     for i in np.flatnonzero(is_head[w.of.ids]).tolist() if len(w.of.ids) else []:
         head = bare[w.of.ids[i]]
-        after = _near(w, i, 1)
+        after = near(w, i, 1)
         second = listed[w.of.ids[i + 1]] if after is not None else ""
         month, end = lex.months.get((head, second), ""), i + 1
         if not month:
             month, end = lex.months.get((head,), ""), i
         if not month:
             continue
-        before, behind = _near(w, i, -1), _near(w, end, 1)
+        before, behind = near(w, i, -1), near(w, end, 1)
         day = before.number if before and len(before.number) <= 2 else ""
         year = behind.number if behind and len(behind.number) == 4 else ""
         if not year:  # «مايو عام 2015», «كانون الثاني/ يناير 2015»
-            behind = _near(w, end, 2)
+            behind = near(w, end, 2)
             year = behind.number if behind and len(behind.number) == 4 else ""
         named = i > 0 and listed[w.of.ids[i - 1]].endswith("شهر")
-        if (month[0] == "g" or head not in lex.ambiguous) and head not in lex.ambiguous or day or year or named:
+        if head not in lex.ambiguous or day or year or named:
             found.append((i, month))
             if day:
                 found.append((i, f"{day}/{month}"))
@@ -184,11 +183,11 @@ def units(w: Words) -> tuple[Found, Found]:
     # Only after a number; the text's bounds are checked one by one below.
     ids = w.of.ids
     for i in on[numbers[ids[np.maximum(on - 1, 0)]]].tolist() if len(on) else []:
-        before = _near(w, i, -1)
+        before = near(w, i, -1)
         if before and before.number and not (len(before.number) == 4 and names[key[i]] in ("m", "hijri", "common_era")):
             unit = names[key[i]]
             if unit == "kilo":  # «كيلو جرام»; alone it is metres or grams
-                after = _near(w, i, 1)
+                after = near(w, i, 1)
                 unit = {"gram": "kg", "m": "km", "watt": "kw"}.get(after.unit if after else "", "")
             if unit:
                 found.append((i, f"{before.number} {unit}"))
@@ -211,118 +210,6 @@ def negations(w: Words) -> Floats:
     at = at[keep]
     sides = np.bincount(w.pair[at] * 4 + w.side[at], minlength=4 * w.n).reshape(-1, 4).astype(np.float64)
     return np.asarray((sides[:, REWRITE] - sides[:, ADDED]) - (sides[:, ORIGINAL] - sides[:, REMOVED]))
-
-
-def names(w: Words) -> tuple[Found, Found]:
-    """(lost, new) names.
-
-    Certain: listed names, Latin words, and what follows a title. Likely: stems that are not common; they count when
-    one is lost and another came in its place, and no spelling of the same word.
-    """
-    column, listed = w.column("key")
-    key = column[w.of.ids]
-    on = np.flatnonzero(key >= 0)
-    counts = count(w.pair[on], key[on], w.side[on])
-    # By pair: what is a name in one text is a word in another («حمد», «الحمد»).
-    spot = w.pair * np.int64(len(listed)) + key
-    whole = counts.pair * np.int64(len(listed)) + counts.key
-    by_name = w.flag("name")
-    marked = np.zeros(len(key), dtype=bool)
-    marked[_after_cues(w)] = True
-    certain = np.isin(whole, spot[(by_name | marked) & (key >= 0)])
-    perhaps = certain | np.isin(whole, spot[w.flag("rare") & (key >= 0)])
-    o, r, gone, put = counts.sides.T
-    fewer, more = perhaps & (o - gone > r), perhaps & (r - put > o)
-    lost = _names(counts, fewer & certain & (r == 0), listed, w.n)
-    new = _names(counts, more & certain & (o == 0), listed, w.n)
-    # A swap: one went, another came; spellings of one word are none.
-    both = _any(counts.pair, fewer, w.n) & _any(counts.pair, more, w.n) if w.n else fewer
-    for p in np.flatnonzero(both).tolist():
-        here = counts.pair == p
-        came = [listed[k] for k in counts.key[here & more].tolist()]
-        went = [listed[k] for k in counts.key[here & fewer].tolist()]
-        few = len(went) * len(came) <= 400  # another text has no spellings of this one
-        alike = [(a, b) for a in went for b in came if _alike(a, b)] if few else []
-        a = [x for x in went if x not in {y for y, _ in alike}]
-        b = [x for x in came if x not in {y for _, y in alike}]
-        if a and b:
-            lost[p], new[p] = a, b
-        else:
-            lost[p], new[p] = [x for x in lost[p] if x in a], [x for x in new[p] if x in b]
-    # One of several mentions went: what stands in its place?
-    for p in np.unique(counts.pair[fewer & certain & (r > 0)]).tolist():
-        if not lost[p] and not new[p]:
-            went = {listed[k] for k in counts.key[(counts.pair == p) & fewer & certain].tolist()}
-            lost[p], new[p] = _in_place(w, p, went)
-    aliases = words.lexicon().aliases
-    for p in range(w.n):
-        for found, side in ((lost[p], REWRITE), (new[p], ORIGINAL)):
-            for name in [x for x in found if x in aliases]:
-                at = _span(w, p, side)
-                if any(w.facts[i].key in aliases[name] for i in w.of.ids[at].tolist()):
-                    found.remove(name)
-    return lost, new
-
-
-def _span(w: Words, p: int, side: int) -> slice:
-    """The occurrences of one side of a pair."""
-    first = side * w.n + p
-    return slice(int(w.of.bounds[first]), int(w.of.bounds[first + 1]))
-
-
-def _in_place(w: Words, p: int, went: set[str]) -> tuple[list[str], list[str]]:
-    """Names of `went` in whose place other words stand, and these words."""
-    sides = []
-    for side in (ORIGINAL, REWRITE):
-        sides.append([w.facts[i].key for i in w.of.ids[_span(w, p, side)].tolist()])
-    a, b = sides
-    lost: list[str] = []
-    new: list[str] = []
-    for tag, i, j, k, m in SequenceMatcher(None, a, b, False).get_opcodes():
-        if tag == "replace" and j - i <= 6 and m - k <= 6:
-            gone, came = went & set(a[i:j]) - set(b[k:m]), [x for x in b[k:m] if x and x not in a[i:j]]
-            if gone and came and not any(_alike(x, y) for x in gone for y in came):
-                lost += gone
-                new += came
-    return lost, new
-
-
-_LONG_VOWELS = str.maketrans("جقك", "غغغ", "اويهءئؤ")
-
-
-def _alike(a: str, b: str) -> bool:
-    """Two spellings of one word: most letters in the same order, or the same consonants («الأميركية», «الأمريكية»)."""
-    if min(len(a), len(b)) < 4:
-        return min(len(a), len(b)) > 2 and a.rstrip("ي") == b.rstrip("ي")  # «يحي», «يحيى»
-    known = words.lexicon().names
-    if a in known and b in known:
-        return False  # «حسن» is not «حسين»
-    if len(a) == len(b) and sum(x != y for x, y in zip(a, b, strict=True)) == 1:
-        if next(x + y for x, y in zip(a, b, strict=True) if x != y) in ("وي", "يو"):
-            return True  # «شؤون», «شئون»
-    bones = a.translate(_LONG_VOWELS), b.translate(_LONG_VOWELS)
-    if bones[0] == bones[1] and len(bones[0]) > 2:
-        return True
-    return a[0] == b[0] and min(len(a), len(b)) > 5 and SequenceMatcher(None, a, b, False).ratio() >= 0.86
-
-
-def _after_cues(w: Words) -> Ints:
-    """Occurrences of words that follow a title or, when they are not common, a kind of place."""
-    cue = np.array([f.cue for f in w.facts], dtype=np.int8)[w.of.ids] if len(w.of.ids) else np.zeros(0, np.int8)
-    out: list[int] = []
-    for i in np.flatnonzero(cue).tolist():
-        for step in range(1, 4):
-            f = _near(w, i, step)
-            if f is None:
-                break
-            if (f.article or f.cue == 1) and cue[i] == 1 and step < 3:
-                continue  # the adjective of a title, or another title
-            # After a kind of place an adjective is as likely: «مدينة كبيرة».
-            named = f.key and not (f.speech or f.stop or f.number or f.unit) and (f.article <= (cue[i] == 3))
-            if named and (cue[i] in (1, 3) or (f.rare and step == 1)):
-                out.append(i + step)
-            break
-    return np.array(out, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -350,7 +237,8 @@ def content(w: Words) -> Content:
     total = np.bincount(owner, want, minlength=w.n)
     kept = np.bincount(owner, np.minimum(want, r), minlength=w.n)
     share = np.divide(kept, total, out=np.ones(w.n), where=total > 0)
-    missing, fresh = (r == 0) & (gone == 0), (o == 0) & (put == 0)
+    # Fewer mentions count, not none: a sentence that is gone leaves its subject's words elsewhere.
+    missing, fresh = r < want, r - put > o
     a, b = side == ORIGINAL, side == REWRITE
     return Content(
         share,

@@ -21,21 +21,30 @@ _NUMBER = re.compile(r"\d+(?:[.,:/\-٫٬،]\d+)*(?:[ \u00a0]?[%٪]| ?(?:بال|�
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _DECIMAL = re.compile(r"\d{1,3}[,:]\d{1,2}")
 _URL = re.compile(r"(?:https?://|ftp://|www\.)[^\s<>«»\"⟦⟧]+", re.I)
-_TITLES = "العربي|الأصلي|المعاد صياغته|المعاد كتابته|المعدل|المهذب|المنقح|المطلوب|المحسن|المصحح|النهائي|بعد التعديل|بعد التهذيب"
+_TITLES = (
+    "العربي|الأصلي|المعاد صياغته|المعاد كتابته|المعدل|المهذب|المنقح|المطلوب|المحسن|المصحح|النهائي"
+    "|بعد التعديل|بعد التهذيب"
+)
 _THIS = "النص|النسخة|الصياغة|إعادة|اعادة|الترجمة|الملخص|نص|نسخة|صياغة|ملخص"
 # RE2 syntax too: Arrow looks over a whole batch first.
 _LEAKS = "|".join(
     [
         rf"^\W*(?:النص (?:{_TITLES})|التحليل|تحليل النص|النتيجة النهائية)\W{{0,3}}[:：]",
-        r"^\W*(?:(?:arabic|original|polished|revised|rewritten|final) (?:text|version)|analysis|rewritten|polished)\W{0,3}[:：]",
+        r"^\W*(?:(?:arabic|original|polished|revised|rewritten|final) (?:text|version)"
+        r"|analysis|rewritten|polished)\W{0,3}[:：]",
         r"^\W*(?:بالتأكيد|بكل سرور|حسن[اً]{1,2}|طبع[اً]{1,2}|بالطبع)[،,!.:]",
         rf"^\W*(?:إليكم?|اليكم?|تفضل[،,]?|هذا هو|هذه هي|فيما يلي|وفيما يلي|أقدم لكم?) (?:{_THIS})",
-        r"^\W*(?:here is|here's|here are|below is|sure[,!.]|certainly[,!.]|of course[,!.]|absolutely[,!.]|i have rewritten|i've rewritten)",
+        r"^\W*(?:here is|here's|here are|below is|sure[,!.]"
+        r"|certainly[,!.]|of course[,!.]|absolutely[,!.]|i have rewritten|i've rewritten)",
         r"(?:عذر[اً]{1,2}|آسف|أعتذر|للأسف|معذرة|نأسف)[،,.]?[^.\n]{0,30}(?:لا|لن|فلا|ليس بإمكاني|غير قادر|أعجز)",
-        r"(?:لا|لن) (?:أستطيع|يمكنني|أقدر|يسعني|أتمكن من|نستطيع|يمكن لي) (?:\S+ ){0,2}(?:مساعد|المساعدة|تلبية|معالجة|إعادة|تنفيذ|الاستجابة|كتابة|صياغة|الرد|الإجابة|تقديم)",
-        r"(?:المحتوى|النص|الطلب|طلبك) (?:يخالف|ينتهك|يتعارض مع) (?:\S+ ){0,2}(?:سياس|قواعد|إرشادات|القواعد|الإرشادات|مبادئ)",
+        r"(?:لا|لن) (?:أستطيع|يمكنني|أقدر|يسعني|أتمكن من|نستطيع|يمكن لي)"
+        r" (?:\S+ ){0,2}(?:مساعد|المساعدة|تلبية|معالجة|إعادة|تنفيذ|الاستجابة"
+        r"|كتابة|صياغة|الرد|الإجابة|تقديم)",
+        r"(?:المحتوى|النص|الطلب|طلبك) (?:يخالف|ينتهك|يتعارض مع)"
+        r" (?:\S+ ){0,2}(?:سياس|قواعد|إرشادات|القواعد|الإرشادات|مبادئ)",
         r"(?:كنموذج|بصفتي نموذج|بصفتي مساعد|كمساعد|أنا نموذج|باعتباري نموذج|كوني نموذج)",
-        r"أتمنى أن (?:يكون|تكون) (?:هذا|هذه|قد)|آمل أن (?:يكون|تكون) (?:هذا|هذه|قد)|هل (?:تريد|ترغب|تود)(?: مني)? (?:أن|في) (?:أ|إجراء|تعديل)",
+        r"أتمنى أن (?:يكون|تكون) (?:هذا|هذه|قد)|آمل أن (?:يكون|تكون) (?:هذا|هذه|قد)"
+        r"|هل (?:تريد|ترغب|تود)(?: مني)? (?:أن|في) (?:أ|إجراء|تعديل)",
         r"\b[Aa]s an (?:AI|ai|language)|\bI(?:'m| am) (?:sorry|unable|not able)|\b[Ll]et me know if|\bI hope this",
         r"\b(?:I|i) (?:can(?:no|')t|can’t|won't|will not|must decline|apologi[sz]e)",
         r"<\|?(?:im_start|im_end|endoftext|assistant|system|user|eot_id)\|?>|\[/?INST\]|</?think>|⟦|⟧|<<<|>>>",
@@ -93,9 +102,7 @@ def _month(n: str, text: str) -> bool:
     lex = words.lexicon()
     folded = arabic.fold(text, "search").split()
     want = {f"g{n.lstrip('0')}", f"h{n.lstrip('0')}"}
-    return any(
-        lex.months.get(tuple(folded[i : i + k]), "") in want for i in range(len(folded)) for k in (1, 2)
-    )
+    return any(lex.months.get(tuple(folded[i : i + k]), "") in want for i in range(len(folded)) for k in (1, 2))
 
 
 def _spoken(text: str) -> set[str]:

@@ -106,7 +106,12 @@ def ask(verdicts: Sequence[Verdict]) -> str:
 
 
 def outcome(
-    verdicts: Sequence[Verdict], policy: Policy, *, tries_left: int = 0, unsafe: bool = False, rewrite_unsafe: bool = False
+    verdicts: Sequence[Verdict],
+    policy: Policy,
+    *,
+    tries_left: int = 0,
+    unsafe: bool = False,
+    rewrite_unsafe: bool = False,
 ) -> Outcome:
     """What becomes of a judged pair under the policy's `outcomes`.
 
@@ -122,7 +127,8 @@ def outcome(
         return Outcome("accept", "every gate passed")
     names = tuple(v.gate for v in failed)
     said = {policy.outcomes.get(g, policy.outcomes["default"]) for g in names}
-    state = next(s for s in ("drop", "quarantine", "keep_original", "retry") if s in said)
+    worst_first = ("drop", "quarantine", "keep_original", "retry")
+    state: str = next(s for s in worst_first if s in said)
     if state == "retry":
         if tries_left > 0:
             return Outcome("retry", f"gates: {complaint(failed)}", ask(failed), names)

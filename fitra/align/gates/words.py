@@ -172,7 +172,15 @@ def fact(word: str) -> Fact:
     number = "" if weekday else number
     deny = word in lex.negation or short in lex.negation or bool(_DIALECT_NOT.fullmatch(word) and arabic_word)
     rare = ""
-    if base and arabic_word and not (lex.month_heads | lex.connectives | lex.speech) & set(shapes) and not name and not number and not unit and not deny:
+    if (
+        base
+        and arabic_word
+        and not (lex.month_heads | lex.connectives | lex.speech) & set(shapes)
+        and not name
+        and not number
+        and not unit
+        and not deny
+    ):
         # «يستقبل», «ستصل»: a verb with its prefix is as common as without.
         verbs = {re.sub("^س?[يتن](?=...)", "", x) for x in map(stem, shapes)}
         if not usual and not verbs & common_stems():
