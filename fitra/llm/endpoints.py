@@ -134,8 +134,13 @@ class Server:
         if session is None or self._loop is not asyncio.get_running_loop():
             session = self._connect()
         async with session.post(self._url, data=body, allow_redirects=False, proxy=self._proxy) as response:
-            content = await response.content.read() if (response.content_length or 0) <= MAX_REPLY else b""
-            return response.status, response.headers, content
+            parts, size = [], 0
+            async for part in response.content.iter_any():
+                parts.append(part)
+                size += len(part)
+                if size > MAX_REPLY:  # counted unpacked: a few bytes on the wire can be gigabytes
+                    raise ValueError(f"a reply of more than {MAX_REPLY:,} bytes")
+            return response.status, response.headers, b"".join(parts)
 
     def _connect(self) -> Any:
         import aiohttp
