@@ -7,6 +7,7 @@ DIR/parallel/quran_ar_en.parquet holds the verses, DIR/raw/*.parquet real texts.
 - recall: whole verses of four words and more and fragments of 4 to 12 words, some across the border of two verses, put
   into news at random places in eight writings. Found means: every character of what was inserted lies in protected
   text. By default only the matcher looks; nothing around the insertion says that it is scripture.
+- slips: whole verses of which one word is replaced, left out, put in or swapped: how much is protected.
 - precision: every match in the news and the encyclopaedia goes to the sample, one a line, with its context.
 - speed: megabytes of UTF-8 per second of CPU time, for the matcher and for `mask` as a whole.
 - hostile: real text with inserted verses through rewriters that rewrite everything, reorder, duplicate, drop, invent,
@@ -147,6 +148,33 @@ def recall(matcher: masking.Verses, parts: list[Text], texts: list[Text], whole:
     print("missed, first ten:", " | ".join(map(bare, missed[:10])))
 
 
+def slips(matcher: masking.Verses, whole: list[Text]) -> None:
+    """Print how much of verses of 6 to 25 words is protected when one word of them is wrong."""
+    rng = random.Random(5)
+    verses = [bare(v).split() for v in rng.sample([v for v in whole if 6 <= len(v.split()) <= 25], 1200)]
+    for kind in ("replaced", "left out", "put in", "swapped with the next"):
+        full = touched = left = 0
+        for verse in verses:
+            words, i = list(verse), rng.randrange(len(verse) - 1)
+            if kind == "replaced":
+                words[i] = "كلمة"
+            elif kind == "left out":
+                del words[i]
+            elif kind == "put in":
+                words.insert(i, "كلمة")
+            else:
+                words[i : i + 2] = words[i + 1], words[i]
+            text = " ".join(words)
+            spans = list(matcher.find(f"ذكر {text} ضمن"))
+            open_ = sum(
+                not any(p.start <= m.start() + 4 and m.end() + 4 <= p.end for p in spans)
+                for m in re.finditer(r"\S+", text)
+            )
+            full, touched, left = full + (open_ == 0), touched + (open_ < len(words)), left + open_
+        n = len(verses)
+        print(f"one word {kind:24} whole {full / n:.3f}  in part {touched / n:.3f}  words left open {left / n:.2f}")
+
+
 def precision(matcher: masking.Verses, data: Path, sample: Path) -> None:
     """Write every match in news and encyclopaedia to `sample`; print how many and how fast."""
     lines = []
@@ -279,7 +307,7 @@ def hostile(matcher: masking.Verses, parts: list[Text], texts: list[Text], rewri
 
 
 def main() -> None:
-    """Run all four."""
+    """Run all five."""
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--data", type=Path, default=Path(os.environ.get("FITRA_DATA", "data")))
     args.add_argument("--rewrites", type=int, default=10_000)
@@ -289,6 +317,7 @@ def main() -> None:
     whole = sum(len(v.split()) >= 4 for v in pq.read_table(got.data / "parallel/quran_ar_en.parquet")["ar"].to_pylist())
     print(f"{len(matcher)} verses; {whole} whole, {len(parts) - whole} fragments")
     recall(matcher, parts, texts, whole)
+    slips(matcher, parts[:whole])
     precision(matcher, got.data, got.sample)
     hostile(matcher, parts, texts, got.rewrites)
 

@@ -117,6 +117,14 @@ def test_a_verse_with_a_slip_is_one_span(slip: str) -> None:
     assert quran(f"ذكر: {verse.replace('شديدا', 'شديدا.')} اليوم") != []
 
 
+def test_the_same_consonants_elsewhere_do_not_hide_a_verse() -> None:
+    verses = Verses(
+        ["الحمد لله رب العالمين", "والحمد لله رب العالمين", "إن هو إلا ذكرى للعالمين", "إن هو إلا ذكر للعالمين"]
+    )
+    for text in ("والحمد لله رب العالمين", "إن هو إلا ذكر للعالمين"):
+        assert [f"نص {text} نص"[p.start : p.end] for p in find(f"نص {text} نص", verses)] == [text]
+
+
 def test_offsets_hold_with_ligatures_and_other_planes() -> None:
     text = "😀 ﷺ 𝒳 الحمد ﷲ رب العالمين 😀"
     assert quran(text) == ["الحمد ﷲ رب العالمين"]

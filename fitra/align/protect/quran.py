@@ -25,6 +25,7 @@ __all__ = ["GRAM", "Verses", "words_of"]
 GRAM = 4  # words: shorter runs of scripture are ordinary Arabic («في السماوات»)
 _REACH = 1 << 22  # entries of the table that sorts out nearly all grams of ordinary text
 _SHIFT = np.uint64(64 - 22)
+_LOOKED_AT = 30  # places with the same consonants that are compared word by word, until one has all words
 _ALIKE = 6  # places in the Qur'an with the very words of a match that are followed further
 _AROUND = 120  # characters before and behind a match in which the rest of a verse with a slip is looked for
 _SLIPS = sorted(((a, b) for a in range(4) for b in range(4) if a + b and abs(a - b) < 3), key=lambda s: (sum(s), s))
@@ -215,12 +216,18 @@ class Verses:
             # The longest say all that the others would say, unless the second look refuses them.
             for n in sorted(set(lengths.tolist()), reverse=True):
                 alike = fresh[lengths == n].tolist()
-                found = list(self._checked(text, w, i, alike[0], n))
-                for p in alike[1:_ALIKE]:  # the same words elsewhere in the Qur'an
-                    apart = int(self._order[p] - self._order[alike[0]])
-                    out.update(Match(m.start, m.end, m.words, m.at + apart) for m in found)
-                out.update(found)
-                if found:
+                held = False
+                for k, p in enumerate(alike[:_LOOKED_AT]):
+                    found = list(self._checked(text, w, i, p, n))
+                    out.update(found)
+                    held = held or bool(found)
+                    whole = [m for m in found if m.start <= w.starts[i] and m.end >= w.ends[i + n - 1]]
+                    if whole:  # the same words elsewhere in the Qur'an are followed further, not looked at again
+                        for other in alike[k + 1 : k + _ALIKE]:
+                            apart = int(self._order[other] - self._order[p])
+                            out.update(Match(m.start, m.end, m.words, m.at + apart) for m in whole)
+                        break
+                if held:
                     break
         return sorted(out, key=lambda m: (m.start, -m.end, m.at))
 
