@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 import xxhash
 
 from fitra.align.gates.verdict import Verdict
@@ -60,7 +61,7 @@ class Diversity:
             of = view(list(texts))
             if len(of.ids) < NGRAM:
                 continue
-            words = of.vocab.to_pylist()
+            words = of.vocab.cast(pa.large_binary()).to_pylist()
             hashes = np.fromiter((xxhash.xxh3_64_intdigest(w) for w in words), np.uint64, len(words))[of.ids]
             grams = hashes[: -NGRAM + 1].copy()
             for k in range(1, NGRAM):

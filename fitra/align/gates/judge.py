@@ -5,6 +5,7 @@ Nothing is asked of a model, so a changed threshold is judged anew over stored a
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = ["GATES_VERSION", "judge", "judge_all"]
 
 GATES_VERSION = 2  # goes into fingerprints: change it with any gate or list
 EXACT = ("code", "quran", "hadith", "formula")  # protected byte for byte where nobody masked; others by their words
+BLAME = 0.5  # rise of the toxicity rules by a word of blame that the original does not have
 MIN_WORDS = 8  # fewer say nothing about dialect
 _BATCH = 2_000_000  # characters of one view
 
@@ -107,6 +109,8 @@ def _batch(
     _length(given, policy, rows)
     _numbers(given, w, gate)
     lost, new = figures.dates(w)
+    lost = [_written_out(k, p.rewrite) for k, p in zip(lost, given, strict=True)]
+    new = [_written_out(k, p.original) for k, p in zip(new, given, strict=True)]
     gate("dates", [len(a) + len(b) for a, b in zip(lost, new, strict=True)], "dates_changed", _both(lost, new))
     lost, new = figures.units(w)
     gate("units", [len(a) + len(b) for a, b in zip(lost, new, strict=True)], "units_changed", _both(lost, new))
@@ -196,9 +200,17 @@ def _numbers(given: Sequence[Pair], w: figures.Words, gate: Any) -> None:
 
 def _within(value: str, other: str) -> bool:
     """Whether a number word is part of a number that the other text writes in digits: «ثلاثة وعشرون» in «23»."""
-    return any(
-        n == value or (int(value) < 100 and n.isdigit() and n.endswith(value.rstrip("0"))) for n in text.numbers(other)
-    )
+    found = [n for n in text.numbers(other) if n.isdigit()]
+    return any(len(n) >= len(value) and n[-len(value)] == value[0] for n in found)
+
+
+def _written_out(keys: Sequence[str], other: str) -> list[str]:
+    """Dates of one side without those that the other has in digits: «5 مارس 1990», 5/3/1990."""
+    if not keys:
+        return []
+    parts = [re.split("[/-]", n) for n in text.numbers(other) if n.count("/") + n.count("-") == 2]
+    months = {p.lstrip("0") for n in parts for p in n}
+    return [k for k in keys if not ((m := re.search(r"[gh](\d+)", k)) and m[1] in months)]
 
 
 def _links(given: Sequence[Pair], gate: Any) -> None:
@@ -254,10 +266,13 @@ def _unfinished(p: Pair) -> bool:
 def _rules(given: Sequence[Pair], w: figures.Words) -> list[tuple[float, str]]:
     """Rise of the rules; only where a word came that was not there, or a denial went."""
     _, new = figures.simple(w, "stem")
-    return [
-        text.toxic_rise(p.original, p.rewrite) if new[i] or len(p.rewrite) < 400 else (0.0, "")
-        for i, p in enumerate(given)
-    ]
+    _, blamed = figures.simple(w, "blame")
+    out = []
+    for i, p in enumerate(given):
+        rise, heading = text.toxic_rise(p.original, p.rewrite) if new[i] or len(p.rewrite) < 400 else (0.0, "")
+        # Words of blame are ordinary in their place («المجرم أمام القاضي»); the original must have them.
+        out.append((BLAME, f"{heading} {few(blamed[i])}".strip()) if blamed[i] and rise < BLAME else (rise, heading))
+    return out
 
 
 def _personal(before: Sequence[str], after: Sequence[str]) -> list[int]:

@@ -50,7 +50,10 @@ def learn(paths: list[Path]) -> list[str]:
     return sorted(
         s
         for s, f in forms.items()
-        if len(s) > 2 and s not in names and sum(f.values()) >= MIN_COUNT and _varied(list(f.values()))
+        if len(s) > 2
+        and s not in names
+        and sum(f.values()) >= MIN_COUNT
+        and _varied(list(f.values()))
         and called[s] < max(2, TITLED * sum(f.values()))
     )
 

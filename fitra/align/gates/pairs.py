@@ -236,7 +236,7 @@ def content(w: Words) -> Content:
     want = np.maximum(o - gone, 0)
     total = np.bincount(owner, want, minlength=w.n)
     kept = np.bincount(owner, np.minimum(want, r), minlength=w.n)
-    share = np.divide(kept, total, out=np.ones(w.n), where=total > 0)
+    share = np.divide(kept, total, out=np.ones(w.n), where=total > 2)  # of two words a share says nothing
     # Fewer mentions count, not none: a sentence that is gone leaves its subject's words elsewhere.
     missing, fresh = r < want, r - put > o
     a, b = side == ORIGINAL, side == REWRITE

@@ -168,6 +168,8 @@ def toxic_rise(original: str, rewrite: str) -> tuple[float, str]:
 
     A text is as bad as its worst sentence, so only sentences that the original does not have can be worse.
     """
+    # «عبد العزيز» is a name; the rules know it joined.
+    original, rewrite = (re.sub(r"عبد (?=ال)", "عبد", t) for t in (original, rewrite))
     had = {s.strip() for s in _SENTENCE.split(original)}
     fresh = [s for s in _SENTENCE.split(rewrite) if s.strip() and s.strip() not in had]
     if not fresh:

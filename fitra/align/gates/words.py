@@ -42,6 +42,7 @@ class Fact(NamedTuple):
     cue: int  # 1 a title, 2 a kind of place, 3 «عبد»
     weekday: str
     month: str  # the first word of a month's name
+    blame: str
     speech: bool
     article: bool
     stop: bool
@@ -62,6 +63,7 @@ class Lexicon(NamedTuple):
     speech: frozenset[str]
     names: frozenset[str]
     connectives: frozenset[str]
+    blame: frozenset[str]
     aliases: dict[str, frozenset[str]]  # by name: keys of words that say the same
 
 
@@ -94,6 +96,7 @@ def lexicon() -> Lexicon:
         # «علي» folds to «على»: function words are no names.
         names=(frozenset(n.removeprefix("ال") if len(n) > 5 else n for n in single) | single) - stop_words(),
         connectives=frozenset(map(_fold, raw["connectives"])),
+        blame=frozenset(map(_fold, raw["blame"])),
         aliases={_bare(_fold(k)): frozenset(stem(_fold(w)) for w in ws) for k, ws in raw["aliases"].items()},
     )
 
@@ -152,9 +155,11 @@ def fact(word: str) -> Fact:
     digits = _DIGITS.fullmatch(word)
     if digits:
         glued = lex.units.get(digits[2], "") if digits[2] else ""
-        return Fact("", "", "", "", digits[1].lstrip("0") or "0", "", "", glued, False, 0, "", "", False, False, False)
+        return Fact(
+            "", "", "", "", digits[1].lstrip("0") or "0", "", "", glued, False, 0, "", "", "", False, False, False
+        )
     if len(word) > 40:
-        return Fact(word[:40], "", "", "", "", "", "", "", False, 0, "", "", False, False, False)
+        return Fact(word[:40], "", "", "", "", "", "", "", False, 0, "", "", "", False, False, False)
     shapes = forms(_VARIANT.sub(_variant, word))
     arabic_word = bool(_ARABIC.fullmatch(word))
     # A name has its article or has it not: «ولله الحمد» is not حمد.
@@ -169,7 +174,8 @@ def fact(word: str) -> Fact:
     unit = next((lex.units[f] for f in shapes if f in lex.units), "")
     short = word[1:] if word[:1] in "وف" and len(word) > 2 else word
     weekday = next((lex.weekdays[f] for f in (word, *shapes) if f in lex.weekdays), "")
-    number = "" if weekday else number
+    if weekday or (number == "100" and "ال" in word[:3]):  # «الاثنين», «في المئة»
+        number = ""
     deny = word in lex.negation or short in lex.negation or bool(_DIALECT_NOT.fullmatch(word) and arabic_word)
     rare = ""
     if (
@@ -186,7 +192,7 @@ def fact(word: str) -> Fact:
         if not usual and not verbs & common_stems():
             rare = stem(shapes[-1])
     if word == "عبد":  # half a name
-        return Fact("", "", "", "", "", "", "", "", False, 3, "", "", False, False, False)
+        return Fact("", "", "", "", "", "", "", "", False, 3, "", "", "", False, False, False)
     return Fact(
         base if len(base) > 2 else "",
         name,
@@ -200,6 +206,7 @@ def fact(word: str) -> Fact:
         next((lex.cues[f] for f in shapes[:2] if f in lex.cues), 0),
         weekday,
         next((f for f in shapes if f in lex.month_heads), ""),
+        next((f for f in shapes if f in lex.blame or re.sub("(?:ه|ين|ون|ات)$", "", f) in lex.blame), ""),
         word in lex.speech or short in lex.speech,
         word.startswith("ال") or word[1:3] == "ال",
         stop,
