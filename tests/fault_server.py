@@ -278,6 +278,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, server: FaultServer) -> None:
         self._server = server
         self._buffer = b""
+        self._close = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
@@ -304,9 +305,12 @@ class _Connection(asyncio.Protocol):
                 return
             else:
                 body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
+            self._close = b"connection: close" in head
             method, path = head.split(b" ", 2)[:2]
             if path.endswith(b"/chat/completions"):
                 self._server.chat(self, body)
+            elif path.endswith(b"/models"):
+                self.send(200, b'{"object": "list", "data": [{"id": "m", "object": "model"}]}')
             elif path == b"/counts":
                 s = self._server
                 self.send(200, orjson.dumps({"requests": s.requests, "distinct": len(s.asked),
@@ -323,6 +327,8 @@ class _Connection(asyncio.Protocol):
         if not self.transport.is_closing():
             self._server.statuses[status] += 1
             self.transport.write(self.frame(status, body, headers))
+            if self._close:
+                self.transport.close()
 
 
 def _unchunk(raw: bytes) -> bytes:
