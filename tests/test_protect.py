@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitra.align import masking
+from fitra import policy
+from fitra.align import masking, rules
 from fitra.align.masking import MaskError, Verses, find, load_verses, mask, unmask
 from fitra.errors import FitraError
 
@@ -313,6 +314,16 @@ def test_a_piece_keeps_what_the_whole_protected() -> None:
     assert piece.kinds == ("poetry", "quran") != mask(original, QURAN).kinds
     assert piece.nonce == mask(original, QURAN).nonce != whole.nonce
     assert masking.part(whole, head)[1].spans == ()
+
+
+def test_rules_and_pieces_stand_a_forged_placeholder() -> None:
+    """Callers look up what `PLACEHOLDER` finds: in a masked text it must find nothing of the corpus's own."""
+    text = f"⟦0a0b0c0d:77⟧ يا غبي!!! {VERSES['1:5']} ⟦{mask(TEXT).nonce}:99⟧ .\n" * 3
+    masked = mask(text, QURAN)
+    made = rules.apply(masked, rules.compile_rules(policy.load()))
+    stay = [int(m[1]) for m in masking.PLACEHOLDER.finditer(made.text)]
+    out = unmask(made.text, masked, stay)
+    assert "غبي" not in out and out.count(VERSES["1:5"]) == 3 and out.count("⟦0a0b0c0d:77⟧") == 3
 
 
 def test_the_nonce_is_of_the_text_and_the_salt() -> None:
