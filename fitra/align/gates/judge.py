@@ -21,7 +21,7 @@ from fitra.align.gates.names import names
 from fitra.align.gates.verdict import Pair, Verdict, few
 from fitra.policy import Policy
 from fitra.signals import contamination, dialect, language, letters, personal, toxicity
-from fitra.signals.view import View, view
+from fitra.signals.view import View
 
 __all__ = ["GATES_VERSION", "judge", "judge_all"]
 
@@ -80,7 +80,8 @@ def _batch(
     before, after = [p.original for p in given], [p.rewrite for p in given]
     removed, added = ["\n".join(p.removed) for p in given], ["\n".join(p.added) for p in given]
     w = figures.look(before, after, removed, added)
-    sides = view([*before, *after])
+    first = int(w.of.bounds[2 * n])  # originals and rewrites alone
+    sides = View(w.of.texts[: 2 * n], w.of.folded[: 2 * n], w.of.vocab, w.of.ids[:first], w.of.bounds[: 2 * n + 1])
     rows: list[list[Verdict]] = [[] for _ in given]
 
     def gate(

@@ -37,9 +37,9 @@ def names(w: Words) -> tuple[Found, Found]:
     # A swap: one went, another came; spellings of one word are none.
     both = any_of(counts.pair, fewer, w.n) & any_of(counts.pair, more, w.n) if w.n else fewer
     for p in np.flatnonzero(both).tolist():
-        here = counts.pair == p
-        came = [listed[k] for k in counts.key[here & more].tolist()]
-        went = [listed[k] for k in counts.key[here & fewer].tolist()]
+        at = slice(*np.searchsorted(counts.pair, [p, p + 1]).tolist())  # pairs ascend
+        came = [listed[k] for k in counts.key[at][more[at]].tolist()]
+        went = [listed[k] for k in counts.key[at][fewer[at]].tolist()]
         few = len(went) * len(came) <= 400  # another text has no spellings of this one
         alike = [(a, b) for a in went for b in came if _alike(a, b)] if few else []
         a = [x for x in went if x not in {y for y, _ in alike}]
@@ -51,7 +51,8 @@ def names(w: Words) -> tuple[Found, Found]:
     # One of several mentions went: what stands in its place?
     for p in np.unique(counts.pair[fewer & certain & (r > 0)]).tolist():
         if not lost[p] and not new[p]:
-            gone_here = {listed[k] for k in counts.key[(counts.pair == p) & fewer & certain].tolist()}
+            at = slice(*np.searchsorted(counts.pair, [p, p + 1]).tolist())
+            gone_here = {listed[k] for k in counts.key[at][(fewer & certain)[at]].tolist()}
             lost[p], new[p] = _in_place(w, p, gone_here)
     aliases = words.lexicon().aliases
     for p in range(w.n):

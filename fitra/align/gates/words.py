@@ -19,7 +19,11 @@ from fitra.signals.stopwords import stop_words
 
 __all__ = ["Fact", "Lexicon", "common_stems", "fact", "forms", "lexicon", "stem", "value_of"]
 
-_CLITICS = re.compile(r"^(?:[وف]?(?:[بك]?ال|لل|[بلك])|[وف])(?=...)")
+_STRETCHED = re.compile(r"(.)\1{2,}")
+_HEAD = re.compile(r"^(?:[وف]?(?:[بك]?ال|لل)(?=...)|[وف](?=....))")
+_ENDING = re.compile(r"(?<=...)(?:هما|ها|هم|ات|ون|ين|ان|ه|ا|ي)$")
+_VERB = re.compile("^س?[يتن](?=...)")
+_PLURAL = re.compile("(?:ه|ين|ون|ات)$")
 _DIGITS = re.compile(r"([0-9]+)([^\W\d_]*)")
 _LATIN = re.compile(r"[a-z\u00df-\u024f][a-z\u00df-\u024f'’-]{2,}")
 _ARABIC = re.compile(r"[\u0621-\u064a\u066e-\u06d3]{3,}")
@@ -109,9 +113,7 @@ def common_stems() -> frozenset[str]:
 
 def stem(word: str) -> str:
     """A rough stem of a folded word, so that a changed clitic or ending is not a lost word."""
-    w = re.sub(r"(.)\1{2,}", r"\1", word)
-    w = re.sub(r"^(?:[وف]?(?:[بك]?ال|لل)(?=...)|[وف](?=....))", "", w)
-    return re.sub(r"(?<=...)(?:هما|ها|هم|ات|ون|ين|ان|ه|ا|ي)$", "", w)
+    return _ENDING.sub("", _HEAD.sub("", _STRETCHED.sub(r"\1", word)))
 
 
 def _variant(m: re.Match[str]) -> str:
@@ -121,7 +123,8 @@ def _variant(m: re.Match[str]) -> str:
 
 def _bare(name: str) -> str:
     """A listed name as it is compared: without the article, «عبدالعزيز» as «عزيز» (it is written apart too)."""
-    name = re.sub("^عبدال(?=...)", "", name)
+    if name.startswith("عبدال") and len(name) > 7:
+        name = name[5:]
     return name.removeprefix("ال") if len(name) > 5 else name
 
 
@@ -130,13 +133,13 @@ def forms(word: str) -> tuple[str, ...]:
     """The word and what it may be without clitics, longest first; «للرياض» is «الرياض» too."""
     out = [word]
     bare = word
-    for part in ("[وف]", "[بلك]", "ال"):
-        cut = re.sub(rf"^{part}(?=...)", "", bare)
-        if cut != bare:
+    for part in (("و", "ف"), ("ب", "ل", "ك"), ("ال",)):
+        cut = bare[len(part[0]) :]
+        if len(cut) > 2 and bare.startswith(part):
             out.append(cut)
             bare = cut
-    if re.match("[وف]?لل...", word):
-        out.append(re.sub("^[وف]?لل", "", word))
+    if word.startswith(("لل", "ولل", "فلل")) and len(word) > 5:
+        out.append(word[word.index("لل") + 2 :])
     return tuple(dict.fromkeys(out))
 
 
@@ -165,7 +168,7 @@ def fact(word: str) -> Fact:
     # A name has its article or has it not: «ولله الحمد» is not حمد.
     listed = () if stop else tuple(f for f in shapes if not (f != word and f"ال{f}" in shapes))
     word = _VARIANT.sub(_variant, word) if arabic_word else word
-    name = next((_bare(f) for f in listed if f in lex.names or re.match("عبدال...", f)), "")
+    name = next((_bare(f) for f in listed if f in lex.names or (f.startswith("عبدال") and len(f) > 7)), "")
     if not name and _LATIN.fullmatch(word) and not stop and word not in ("http", "https", "www", "com", "net", "org"):
         name = word
     usual = "" if stop or len(word) < 3 else next((x for x in map(stem, shapes) if x in common_stems()), "")
@@ -188,7 +191,7 @@ def fact(word: str) -> Fact:
         and not deny
     ):
         # «يستقبل», «ستصل»: a verb with its prefix is as common as without.
-        verbs = {re.sub("^س?[يتن](?=...)", "", x) for x in map(stem, shapes)}
+        verbs = {_VERB.sub("", x) for x in map(stem, shapes)}
         if not usual and not verbs & common_stems():
             rare = stem(shapes[-1])
     if word == "عبد":  # half a name
@@ -206,7 +209,7 @@ def fact(word: str) -> Fact:
         next((lex.cues[f] for f in shapes[:2] if f in lex.cues), 0),
         weekday,
         next((f for f in shapes if f in lex.month_heads), ""),
-        next((f for f in shapes if f in lex.blame or re.sub("(?:ه|ين|ون|ات)$", "", f) in lex.blame), ""),
+        next((f for f in shapes if f in lex.blame or _PLURAL.sub("", f) in lex.blame), ""),
         word in lex.speech or short in lex.speech,
         word.startswith("ال") or word[1:3] == "ال",
         stop,
