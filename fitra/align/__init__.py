@@ -45,6 +45,8 @@ STATES = ("accept", "unchanged", "keep_original", "quarantine", "drop")
 ROW_SCHEMA = pa.schema(
     [(k, pa.string()) for k in ("id", "lang", "original", "rewrite", "state", "reason", "rewriter", "policy_id")]
     + [(k, pa.string()) for k in ("policy_hash", "verdicts", "licence_class")]
+    + [("spans", pa.string())]  # JSON: [start, end, kind] of what was protected in the original (characters)
+    + [("keys", pa.list_(pa.string()))]  # of the ledger's answers that were asked for it
 )
 Document = Mapping[str, Any]
 
@@ -143,6 +145,13 @@ class _Work:
         self.rules = rules.compile_rules(held)
         self.verses = masking.load_verses(cfg.quran)
         self.rewriter = f"endpoint:{self.backend.identity}" if self.backend else "rules"
+        self._last: tuple[str, masking.Masked] | None = None
+
+    def mask(self, text: str) -> masking.Masked:
+        """`masking.mask`; a document is asked for several times in a row."""
+        if self._last is None or self._last[0] != text:
+            self._last = text, masking.mask(text, self.verses)
+        return self._last[1]
 
 
 def _shard(out: Path, i: int, table: pa.Table, work: _Work, put: Any) -> pa.Table:
@@ -187,18 +196,21 @@ def align_documents(docs: Sequence[Document], work: _Work) -> list[dict[str, Any
         for _ in rewrite.rewrite_chunks(chunks, work.policy, work.cfg, work.backend, work.ledger):
             pass
         for n, group in pieces.items():
-            rows[n] = _by_chunks(docs[n], group, work)
+            rows[n] = {**_by_chunks(docs[n], group, work), "keys": [k for c in group for k in c.keys]}
     return [r for r in rows if r is not None]
 
 
 def _row(
     doc: Document, text: str | None, state: str, reason: str, work: _Work, verdicts: Sequence[gates.Verdict] = ()
 ) -> dict[str, Any]:
+    masked = work.mask(doc["text"] or "") if doc["lang"] in work.cfg.languages else None
+    spans = [[*at, kind] for at, kind in zip(masked.places, masked.kinds, strict=True)] if masked else []
     return {
         "id": doc["id"], "lang": doc["lang"], "original": doc["text"] or "", "rewrite": text, "state": state,
         "reason": reason, "rewriter": work.rewriter, "policy_id": work.policy.id, "policy_hash": work.policy.hash,
         "verdicts": canonical_json([v.as_dict() for v in verdicts]),
         "licence_class": worst_licence([doc["licence_class"]]),
+        "spans": canonical_json(spans), "keys": [],
     }  # fmt: skip
 
 
@@ -221,7 +233,7 @@ def _refused(
 
 def _by_rules(doc: Document, work: _Work) -> dict[str, Any]:
     text = doc["text"] or ""
-    masked = masking.mask(text, work.verses)
+    masked = work.mask(text)
     made = rules.apply(masked, work.rules)
     if not made.text.strip():
         why = ", ".join(r for r in made.rules if r != "format") or "empty"

@@ -45,6 +45,7 @@ class Chunk:
     attempt: str | None = None
     problem: str = ""
     verdicts: list[gates.Verdict] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)  # of the answers in the ledger, one an attempt
 
 
 def split_document(
@@ -54,8 +55,7 @@ def split_document(
     whole = masking.mask(text, verses)
     out = []
     for i, piece in enumerate(chunks(whole.text, limit)):
-        original = masking.unmask(piece, whole, [int(m[1]) for m in masking.PLACEHOLDER.finditer(piece)])
-        masked = masking.mask(original, verses)
+        original, masked = masking.part(whole, piece)
         taken = rules.apply(masked, compiled).removed
         out.append(Chunk(f"{doc_id}#{i:05d}", original, masked, tuple(reveal(r.text, masked) for r in taken)))
     return out
@@ -118,7 +118,7 @@ def _consider(chunk: Chunk, text: str, policy: Policy) -> str:
         plain = masking.unmask(text, chunk.masked)
     except masking.MaskError as e:
         chunk.attempt = text
-        return f"placeholders: {e}"
+        return f"placeholders: {e.reason}: {e}"
     chunk.attempt = plain
     # White space around a chunk is the document's, whatever the model made of it.
     body = chunk.original.strip()
@@ -149,6 +149,8 @@ def rewrite_chunks(
         again = []
         for answer in llm.run(job, pending, backend, ledger):
             chunk = by_id[answer.row_id]
+            if answer.key:
+                chunk.keys.append(answer.key)
             if answer.error is None:
                 chunk.problem = _consider(chunk, answer.value, policy)
             else:
