@@ -174,7 +174,9 @@ class Requests:
                 failure = e if isinstance(e, FitraError) else FitraError(f"{self._ledger.path}: {e}.")
                 self._stop = failure
             for future, reply, durable in batch:
-                if failure is None:
+                if future.done():  # cancelled while it waited for the disk: kept all the same
+                    pass
+                elif failure is None:
                     future.set_result(reply)
                 else:
                     future.set_exception(failure)
