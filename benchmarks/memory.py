@@ -71,7 +71,10 @@ def main() -> None:
         out = work / "out"
         shutil.rmtree(out, ignore_errors=True)
         command = [sys.executable, "-m", "fitra", "corpus", "clean", str(work / "input" / "*.jsonl"), "--out", str(out)]
-        command += ["--set", "filters.preset=none"]  # made-up words are no language: filters would leave nothing to hold
+        command += [
+            "--set",
+            "filters.preset=none",
+        ]  # made-up words are no language: filters would leave nothing to hold
         m = run(command + [part for given in args.set for part in ("--set", given)])
         kept = sum(f.stat().st_size for f in (out / "documents").glob("*")) / 1e9
         rates.append(m.wall / size)

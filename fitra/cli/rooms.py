@@ -113,8 +113,6 @@ def policy_show(folder: Annotated[str, typer.Argument(help="A policy folder, or 
         print(f"\n[{rule.group}] {rule.id}\n  {rule.statement_en}\n  {rule.statement_ar}")
 
 
-
-
 def vocab_expand(
     base: Annotated[Path, typer.Option(help="A model folder with a fast BPE tokenizer.")],
     corpus: Stage,
