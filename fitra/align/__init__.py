@@ -71,7 +71,7 @@ def align(
         inputs["quran"] = Path(cfg.quran)
     parts = table_parts(corpus, "documents")
     # Speed and patience do not change a result; the policy is known by its content, not by where it lies.
-    config = cfg.model_dump(mode="json", exclude={"policy": True, "quran": True, "endpoint": Endpoint.VOLATILE})
+    config = cfg.model_dump(mode="json", exclude={"policy": True, "quran": True, "endpoint": set(Endpoint.VOLATILE)})
     config["policy"] = held.hash
     config["gates"] = gates.GATES_VERSION
     with open_stage(out, stage="align", config=config, inputs=inputs, version=VERSION) as st:
