@@ -325,7 +325,7 @@ def test_a_refused_rewrite_is_asked_again_with_the_complaint(tmp_path: Path) -> 
 
     align(ENDPOINT, corpus(tmp_path / "c", [TEXTS[1]]), tmp_path / "a", backend=llm.FunctionBackend("m", reply))
     assert rows_of(tmp_path / "a")[0]["state"] == "accept"
-    assert len(asked) == 2 and "numbers_lost 30" in asked[1][-1]["content"]
+    assert len(asked) == 2 and "«30»" in asked[1][-1]["content"]
     assert POLICY.rules[0].statement_ar in asked[0][0]["content"]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from fitra.artifacts import (
 )
 from fitra.errors import FitraError
 from fitra.progress import track
-from fitra.recipe import Align
+from fitra.recipe import Align, Endpoint
 from fitra.signals import toxicity
 
 __all__ = ["ROW_SCHEMA", "STATES", "align", "align_documents"]
@@ -45,6 +46,8 @@ STATES = ("accept", "unchanged", "keep_original", "quarantine", "drop")
 ROW_SCHEMA = pa.schema(
     [(k, pa.string()) for k in ("id", "lang", "original", "rewrite", "state", "reason", "rewriter", "policy_id")]
     + [(k, pa.string()) for k in ("policy_hash", "verdicts", "licence_class")]
+    + [("spans", pa.string())]  # JSON: [start, end, kind] of what was protected in the original (characters)
+    + [("keys", pa.list_(pa.string()))]  # of the ledger's answers that were asked for it
 )
 Document = Mapping[str, Any]
 
@@ -68,8 +71,9 @@ def align(
         inputs["quran"] = Path(cfg.quran)
     parts = table_parts(corpus, "documents")
     # Speed and patience do not change a result; the policy is known by its content, not by where it lies.
-    config = cfg.model_dump(mode="json", exclude={"policy": True, "quran": True, "endpoint": _VOLATILE})
+    config = cfg.model_dump(mode="json", exclude={"policy": True, "quran": True, "endpoint": set(Endpoint.VOLATILE)})
     config["policy"] = held.hash
+    config["gates"] = gates.GATES_VERSION
     with open_stage(out, stage="align", config=config, inputs=inputs, version=VERSION) as st:
         if not st.done:
             _same_run(Path(out), st.fingerprint)
@@ -99,9 +103,6 @@ def align(
             )
             st.licence_class = worst_licence(sorted(licences))
     return read_manifest(Path(out))
-
-
-_VOLATILE = {"concurrency", "timeout_s", "retries", "api_key", "base_url"}
 
 
 def _same_run(out: Path, fingerprint: str) -> None:
@@ -143,6 +144,13 @@ class _Work:
         self.rules = rules.compile_rules(held)
         self.verses = masking.load_verses(cfg.quran)
         self.rewriter = f"endpoint:{self.backend.identity}" if self.backend else "rules"
+        self._last: tuple[str, masking.Masked] | None = None
+
+    def mask(self, text: str) -> masking.Masked:
+        """`masking.mask`; a document is asked for several times in a row."""
+        if self._last is None or self._last[0] != text:
+            self._last = text, masking.mask(text, self.verses)
+        return self._last[1]
 
 
 def _shard(out: Path, i: int, table: pa.Table, work: _Work, put: Any) -> pa.Table:
@@ -169,6 +177,7 @@ def align_documents(docs: Sequence[Document], work: _Work) -> list[dict[str, Any
     """Rows (ROW_SCHEMA) of documents, in their order."""
     rows: list[dict[str, Any] | None] = [None] * len(docs)
     pieces: dict[int, list[rewrite.Chunk]] = {}
+    judged: dict[int, _Candidate] = {}
     for n, doc in enumerate(docs):
         text = doc["text"] or ""
         if doc["lang"] not in work.cfg.languages:
@@ -176,29 +185,38 @@ def align_documents(docs: Sequence[Document], work: _Work) -> list[dict[str, Any
             continue
         try:
             row = _by_rules(doc, work)
-            if work.backend is None or row["state"] == "drop":
+            if work.backend is None and isinstance(row, _Candidate):
+                judged[n] = row
+            elif work.backend is None or (isinstance(row, dict) and row["state"] == "drop"):
+                assert isinstance(row, dict)
                 rows[n] = row
             else:
                 pieces[n] = rewrite.split_document(doc["id"], text, work.cfg.chunk_chars, work.verses, work.rules)
         except (masking.MaskError, ValueError, KeyError, IndexError, RecursionError) as e:
             rows[n] = _refused(doc, None, f"rewriter: {type(e).__name__}: {e}", [], work)
+    verdicts = gates.judge_all([c.pair for c in judged.values()], work.policy)
+    for (n, made), found in zip(judged.items(), verdicts, strict=True):
+        rows[n] = _judged(docs[n], made, found, work)
     if pieces and work.backend is not None:
         chunks = [c for group in pieces.values() for c in group]
         for _ in rewrite.rewrite_chunks(chunks, work.policy, work.cfg, work.backend, work.ledger):
             pass
         for n, group in pieces.items():
-            rows[n] = _by_chunks(docs[n], group, work)
+            rows[n] = {**_by_chunks(docs[n], group, work), "keys": [k for c in group for k in c.keys]}
     return [r for r in rows if r is not None]
 
 
 def _row(
     doc: Document, text: str | None, state: str, reason: str, work: _Work, verdicts: Sequence[gates.Verdict] = ()
 ) -> dict[str, Any]:
+    masked = work.mask(doc["text"] or "") if doc["lang"] in work.cfg.languages else None
+    spans = [[*at, kind] for at, kind in zip(masked.places, masked.kinds, strict=True)] if masked else []
     return {
         "id": doc["id"], "lang": doc["lang"], "original": doc["text"] or "", "rewrite": text, "state": state,
         "reason": reason, "rewriter": work.rewriter, "policy_id": work.policy.id, "policy_hash": work.policy.hash,
         "verdicts": canonical_json([v.as_dict() for v in verdicts]),
         "licence_class": worst_licence([doc["licence_class"]]),
+        "spans": canonical_json(spans), "keys": [],
     }  # fmt: skip
 
 
@@ -219,9 +237,19 @@ def _refused(
     return _row(doc, attempt, "keep_original", why, work, verdicts)
 
 
-def _by_rules(doc: Document, work: _Work) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Candidate:
+    """What the rules made of a document, on its way to the gates."""
+
+    text: str
+    rules: tuple[str, ...]
+    pair: gates.Pair
+
+
+def _by_rules(doc: Document, work: _Work) -> dict[str, Any] | _Candidate:
+    """A row where there is nothing to judge, else what the gates are to look at."""
     text = doc["text"] or ""
-    masked = masking.mask(text, work.verses)
+    masked = work.mask(text)
     made = rules.apply(masked, work.rules)
     if not made.text.strip():
         why = ", ".join(r for r in made.rules if r != "format") or "empty"
@@ -234,20 +262,25 @@ def _by_rules(doc: Document, work: _Work) -> dict[str, Any]:
         if heading:
             return _row(doc, None, "quarantine", f"unsafe ({heading}), no rule applies", work)
         return _row(doc, text, "unchanged", "nothing to change", work)
-    safe = [s for _, s in work.rules.unsafe if s in final and s not in text]
-    verdicts = gates.judge(
-        text, final, work.policy,
-        removed=[rewrite.reveal(r.text, masked) for r in made.removed],
-        added=safe,
-        protected=[masked.spans[i] for i in stay],
-    )  # fmt: skip
+    pair = gates.Pair(
+        text,
+        final,
+        [rewrite.reveal(r.text, masked) for r in made.removed],
+        [s for _, s in work.rules.unsafe if s in final and s not in text],
+        [masked.spans[i] for i in stay],
+    )
+    return _Candidate(final, tuple(made.rules), pair)
+
+
+def _judged(doc: Document, made: _Candidate, verdicts: Sequence[gates.Verdict], work: _Work) -> dict[str, Any]:
+    """The row of what the rules made, by the gates' verdicts."""
     problem = gates.complaint(verdicts)
     if problem:
-        return _refused(doc, final, f"gates: {problem}", verdicts, work)
-    heading = _unsafe(final, work)
+        return _refused(doc, made.text, f"gates: {problem}", verdicts, work)
+    heading = _unsafe(made.text, work)
     if heading:
-        return _row(doc, final, "quarantine", f"unsafe ({heading}), still so after the rules", work, verdicts)
-    return _row(doc, final, "accept", ", ".join(made.rules), work, verdicts)
+        return _row(doc, made.text, "quarantine", f"unsafe ({heading}), still so after the rules", work, verdicts)
+    return _row(doc, made.text, "accept", ", ".join(made.rules), work, verdicts)
 
 
 def _by_chunks(doc: Document, group: Sequence[rewrite.Chunk], work: _Work) -> dict[str, Any]:

@@ -44,7 +44,9 @@ class Chunk:
     text: str | None = None
     attempt: str | None = None
     problem: str = ""
+    told: str = ""  # the same in Arabic, for the model
     verdicts: list[gates.Verdict] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)  # of the answers in the ledger, one an attempt
 
 
 def split_document(
@@ -54,8 +56,7 @@ def split_document(
     whole = masking.mask(text, verses)
     out = []
     for i, piece in enumerate(chunks(whole.text, limit)):
-        original = masking.unmask(piece, whole, [int(m[1]) for m in masking.PLACEHOLDER.finditer(piece)])
-        masked = masking.mask(original, verses)
+        original, masked = masking.part(whole, piece)
         taken = rules.apply(masked, compiled).removed
         out.append(Chunk(f"{doc_id}#{i:05d}", original, masked, tuple(reveal(r.text, masked) for r in taken)))
     return out
@@ -112,23 +113,27 @@ def _fill(template: str, **values: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), template)
 
 
-def _consider(chunk: Chunk, text: str, policy: Policy) -> str:
-    """Unmask and judge one reply; returns a complaint, '' when it is accepted."""
-    try:
-        plain = masking.unmask(text, chunk.masked)
-    except masking.MaskError as e:
-        chunk.attempt = text
-        return f"placeholders: {e}"
-    chunk.attempt = plain
-    # White space around a chunk is the document's, whatever the model made of it.
-    body = chunk.original.strip()
-    lead = chunk.original[: len(chunk.original) - len(chunk.original.lstrip())]
-    tail = chunk.original[len(lead) + len(body) :]
-    chunk.verdicts = gates.judge(chunk.original, plain, policy, removed=chunk.removed, protected=chunk.masked.spans)
-    problem = gates.complaint(chunk.verdicts)
-    if not problem:
-        chunk.text = lead + plain.strip() + tail
-    return problem
+def _judge(answered: Sequence[tuple[Chunk, str]], policy: Policy) -> None:
+    """Unmask and judge the replies of a round, all at once; `problem` is '' where one is accepted."""
+    judged = []
+    for chunk, text in answered:
+        try:
+            plain = masking.unmask(text, chunk.masked)
+        except masking.MaskError as e:
+            chunk.attempt, chunk.problem = text, f"placeholders: {e.reason}: {e}"
+            continue
+        chunk.attempt = plain
+        judged.append((chunk, plain))
+    pairs = [gates.Pair(c.original, plain, c.removed, (), c.masked.spans) for c, plain in judged]
+    for (chunk, plain), verdicts in zip(judged, gates.judge_all(pairs, policy), strict=True):
+        chunk.verdicts = verdicts
+        chunk.problem = gates.complaint(verdicts)
+        chunk.told = gates.ask(verdicts)
+        if not chunk.problem:
+            # White space around a chunk is the document's, whatever the model made of it.
+            body = chunk.original.strip()
+            lead = chunk.original[: len(chunk.original) - len(chunk.original.lstrip())]
+            chunk.text = lead + plain.strip() + chunk.original[len(lead) + len(body) :]
 
 
 def rewrite_chunks(
@@ -146,16 +151,23 @@ def rewrite_chunks(
         lambda reply, row: parse_reply(reply, row["masked"].nonce),
     )
     for _ in range(cfg.retries + 1):
-        again = []
+        again: list[dict[str, Any]] = []
+        answered: list[tuple[Chunk, str]] = []
+        replies: dict[str, str] = {}
         for answer in llm.run(job, pending, backend, ledger):
             chunk = by_id[answer.row_id]
+            if answer.key:
+                chunk.keys.append(answer.key)
+            chunk.problem, chunk.told = answer.error or "", ""
+            replies[chunk.id] = answer.reply.text if answer.reply else ""
             if answer.error is None:
-                chunk.problem = _consider(chunk, answer.value, policy)
-            else:
-                chunk.problem = answer.error
+                answered.append((chunk, answer.value))
+        _judge(answered, policy)
+        for row in pending:
+            chunk = by_id[row["id"]]
             if chunk.problem and not chunk.problem.startswith("request:"):
-                reply = answer.reply.text if answer.reply else ""
-                again.append({"id": chunk.id, "masked": chunk.masked, "complaint": chunk.problem, "reply": reply})
+                said = {"complaint": chunk.told or chunk.problem, "reply": replies.get(chunk.id, "")}
+                again.append({"id": chunk.id, "masked": chunk.masked, **said})
         pending = again
         if not pending:
             break

@@ -34,10 +34,6 @@ def add_to(app: typer.Typer) -> None:
     policy = group("policy", "The code of conduct.")
     policy.command("check", epilog="Example: fitra policy check my-policy/")(policy_check)
     policy.command("show", epilog="Example: fitra policy show default")(policy_show)
-    ledger = group("ledger", "The store of paid answers.")
-    ledger.command("stats", epilog="Example: fitra ledger stats runs/real/ledger")(ledger_stats)
-    ledger.command("verify", epilog="Example: fitra ledger verify runs/real/ledger")(ledger_verify)
-    ledger.command("export", epilog="Example: fitra ledger export runs/real/ledger answers.jsonl")(ledger_export)
     vocab = group("vocab", "Expand a base model's vocabulary.")
     vocab.command("expand", epilog="Example: fitra vocab expand --base models/base --corpus clean --out v")(
         vocab_expand
@@ -115,33 +111,6 @@ def policy_show(folder: Annotated[str, typer.Argument(help="A policy folder, or 
     print(f"{held.id} {held.hash}")
     for rule in held.rules:
         print(f"\n[{rule.group}] {rule.id}\n  {rule.statement_en}\n  {rule.statement_ar}")
-
-
-Ledger = Annotated[Path, typer.Argument(help="Ledger folder.")]
-
-
-def ledger_stats(folder: Ledger) -> None:
-    """Count answers, bytes and writers."""
-    from fitra import llm
-
-    print(json.dumps(llm.stats(folder), ensure_ascii=False, indent=2))
-
-
-def ledger_verify(folder: Ledger) -> None:
-    """Read every record and check it; exits with 1 when one is damaged."""
-    from fitra import llm
-
-    found = llm.verify(folder)
-    print(json.dumps(found, ensure_ascii=False, indent=2, default=str))
-    if found:
-        raise typer.Exit(1)
-
-
-def ledger_export(folder: Ledger, to: Annotated[Path, typer.Argument(help="JSONL file to write.")]) -> None:
-    """Write all answers to one JSONL file."""
-    from fitra import llm
-
-    print(llm.export(folder, to))
 
 
 def vocab_expand(

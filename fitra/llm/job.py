@@ -10,10 +10,6 @@ functions of a job are used by one thread only, and slow work on the answers doe
 
 from __future__ import annotations
 
-import asyncio
-import json
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future
@@ -24,18 +20,18 @@ from typing import Any
 
 from fitra.artifacts import digest
 from fitra.errors import FitraError
-from fitra.llm.client import Backend, Message, Reply, RequestError
-from fitra.llm.ledger import Ledger, Record
+from fitra.llm.backend import Backend, Message, Reply, RequestError
+from fitra.llm.budget import Budget
+from fitra.llm.ledger import Ledger
+from fitra.llm.requests import Requests
+from fitra.llm.structured import ParseError, parse_json
 from fitra.progress import track
+
+__all__ = ["Answer", "Job", "ParseError", "Row", "parse_json", "questions", "request_key", "run"]
 
 Row = Mapping[str, Any]
 
-COMMIT_EVERY_S = 0.002  # answers that come within this time share one sync of the disk
 WINDOW = 16  # rows in memory per concurrent request: a slow row holds up the output, not the endpoint
-
-
-class ParseError(ValueError):
-    """A reply that is not what the job asked for; recorded with its row, neighbours are not touched."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,8 @@ class Job:
     `render(row)` gives the messages, `parse(reply text, row)` the value or a ParseError, `check(value, row)` a
     complaint or None. `sampling` (temperature, max_tokens, seed, stop, ...) is sent as it is, over the backend's
     defaults. `schema` is a JSON schema for servers that offer structured output. With `draws` > 1 every row is asked
-    that often, the seed (if any) raised by one each time.
+    that often, the seed (if any) raised by one each time. `system` is what all rows share (a policy): it goes
+    first, the same bytes in every request, so that a server's prefix cache reads it once.
     """
 
     name: str
@@ -55,6 +52,7 @@ class Job:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     schema: Mapping[str, Any] | None = None
     draws: int = 1
+    system: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,28 @@ def request_key(
     return digest([messages, identity, sampling, schema, draw])
 
 
+def _question(job: Job, row: Row, draw: int, backend: Backend) -> tuple[str, list[Message], dict[str, Any]]:
+    sampling = {**getattr(backend, "sampling", {}), **job.sampling}
+    if draw and sampling.get("seed") is not None:
+        sampling["seed"] += draw  # a server that heeds seeds would repeat itself
+    messages = job.render(row)
+    if job.system:
+        messages = [{"role": "system", "content": job.system}, *messages]
+    return request_key(messages, backend.identity, sampling, job.schema, draw), messages, sampling
+
+
+def questions(job: Job, rows: Iterable[Row], backend: Backend) -> Iterator[tuple[str, list[Message], dict[str, Any]]]:
+    """What a job asks: key, messages and sampling per row and draw. Rows that cannot be rendered are left out."""
+    for row in rows:
+        for draw in range(job.draws):
+            try:
+                yield _question(job, row, draw, backend)
+            except FitraError:
+                raise
+            except Exception:
+                continue
+
+
 def run(
     job: Job,
     rows: Iterable[Row],
@@ -89,18 +109,22 @@ def run(
     ledger: Path,
     concurrency: int | None = None,
     progress: bool = True,
+    budget: Budget | None = None,
 ) -> Iterator[Answer]:
     """Answers in the order of `rows`, each durable in the ledger before it is yielded.
 
     Rows are mappings with a unique 'id', read lazily within a window of 16 per concurrent request. Equal requests are
     sent once. `concurrency` defaults to the backend's own, else 16. Closing the iterator cancels what is in flight.
 
+    With a `budget` nothing is sent that may go beyond it: what is in flight is waited for and kept, then BudgetSpent (a
+    FitraError) is raised. Several processes may work on one ledger: each question is asked by one of them.
+
     Raises FitraError when the endpoint is down or refuses altogether, the disk is full, or a row has no 'id'; all that
     was answered until then is in the ledger, so running again goes on from there.
     """
     if job.draws < 1:
         raise FitraError(f"job '{job.name}': draws is {job.draws}.", "Ask for one draw or more.")
-    answers = _answers(job, rows, backend, ledger, concurrency or int(getattr(backend, "concurrency", 16)))
+    answers = _answers(job, rows, backend, ledger, concurrency or int(getattr(backend, "concurrency", 16)), budget)
     try:
         total = len(rows) * job.draws if isinstance(rows, Sized) else None
         yield from track(answers, job.name, total) if progress else answers
@@ -120,11 +144,13 @@ class _Slot:
 
 
 def _answers(
-    job: Job, rows: Iterable[Row], backend: Backend, path: Path, concurrency: int
+    job: Job, rows: Iterable[Row], backend: Backend, path: Path, concurrency: int, budget: Budget | None
 ) -> Generator[Answer, None, None]:
     window: deque[_Slot] = deque()
     in_flight: dict[str, Future[Reply]] = {}  # until yielded; from then on the ledger knows the answer
-    with Ledger(path) as ledger, _Requests(job, backend, ledger, concurrency) as requests:
+    with Ledger(path) as ledger, Requests(job.name, job.schema, backend, ledger, concurrency, budget) as requests:
+        if budget is not None:
+            budget.open(ledger, job.name)
         todo = chain.from_iterable(_slots(job, row) for row in rows)
         for slot in todo:
             _ask(job, slot, backend, ledger, in_flight, requests)
@@ -147,14 +173,10 @@ def _ask(
     backend: Backend,
     ledger: Ledger,
     in_flight: dict[str, Future[Reply]],
-    requests: _Requests,
+    requests: Requests,
 ) -> None:
-    sampling = {**getattr(backend, "sampling", {}), **job.sampling}
-    if slot.draw and sampling.get("seed") is not None:
-        sampling["seed"] += slot.draw  # a server that heeds seeds would repeat itself
     try:
-        messages = job.render(slot.row)
-        slot.key = request_key(messages, backend.identity, sampling, job.schema, slot.draw)
+        slot.key, messages, sampling = _question(job, slot.row, slot.draw, backend)
     except FitraError:
         raise
     except Exception as e:  # one bad row harms no neighbour
@@ -192,115 +214,3 @@ def _finish(job: Job, slot: _Slot, in_flight: dict[str, Future[Reply]]) -> Answe
         except Exception as e:  # a reply is untrusted: whatever a parser stumbles over is this row's error
             error = f"parse: {e}" if isinstance(e, ParseError) else f"parse: {type(e).__name__}: {e}"
     return Answer(slot.row["id"], slot.draw, value, error, slot.reply, slot.key, slot.cached)
-
-
-class _Requests:
-    """The background thread: an event loop that asks, and commits answers to the ledger in groups."""
-
-    def __init__(self, job: Job, backend: Backend, ledger: Ledger, concurrency: int) -> None:
-        self._job, self._backend, self._ledger = job, backend, ledger
-        self._loop = asyncio.new_event_loop()
-        self._slots = asyncio.Semaphore(concurrency)
-        self._stop: FitraError | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._uncommitted: list[tuple[Future[Reply], Reply, asyncio.Future[None]]] = []
-        self._committer: asyncio.Task[None] | None = None
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fitra-llm", daemon=True)
-
-    def __enter__(self) -> _Requests:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _shut(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._committer is not None:
-            await self._committer
-        if hasattr(self._backend, "aclose"):
-            await self._backend.aclose()
-        await self._loop.shutdown_default_executor()
-
-    def submit(self, key: str, messages: list[Message], sampling: dict[str, Any]) -> Future[Reply]:
-        """Have a request asked; the future resolves once the answer is durable."""
-        future: Future[Reply] = Future()
-        self._loop.call_soon_threadsafe(self._start, future, key, messages, sampling)
-        return future
-
-    def _start(self, future: Future[Reply], key: str, messages: list[Message], sampling: dict[str, Any]) -> None:
-        task = self._loop.create_task(self._ask(future, key, messages, sampling))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _ask(self, future: Future[Reply], key: str, messages: list[Message], sampling: dict[str, Any]) -> None:
-        async with self._slots:
-            try:
-                if self._stop is not None:
-                    raise self._stop
-                started = time.monotonic()
-                reply = await self._backend.complete(messages, sampling, self._job.schema)
-                self._ledger.put(self._record(key, reply, time.monotonic() - started))
-            except asyncio.CancelledError:
-                future.cancel()
-                raise
-            except Exception as e:
-                if isinstance(e, FitraError):
-                    self._stop = e
-                future.set_exception(e)
-                return
-            # The slot is held until the answer is durable: a kill then costs no more than `concurrency` answers.
-            durable: asyncio.Future[None] = self._loop.create_future()
-            self._uncommitted.append((future, reply, durable))
-            if self._committer is None:
-                self._committer = self._loop.create_task(self._commit())
-            await durable
-
-    def _record(self, key: str, reply: Reply, seconds: float) -> Record:
-        return Record(
-            key=key,
-            text=reply.text,
-            finish_reason=reply.finish_reason,
-            usage=reply.usage,
-            identity=self._backend.identity,
-            job=self._job.name,
-            at=round(time.time(), 3),
-            seconds=round(seconds, 4),
-            attempts=reply.attempts,
-        )
-
-    async def _commit(self) -> None:
-        """Group commit: while the disk syncs, more answers gather for the next round."""
-        while self._uncommitted:
-            await asyncio.sleep(COMMIT_EVERY_S)
-            batch, self._uncommitted = self._uncommitted, []
-            try:
-                await asyncio.to_thread(self._ledger.flush)
-                failure = None
-            except Exception as e:
-                failure = e if isinstance(e, FitraError) else FitraError(f"{self._ledger.path}: {e}.")
-                self._stop = failure
-            for future, reply, durable in batch:
-                if failure is None:
-                    future.set_result(reply)
-                else:
-                    future.set_exception(failure)
-                if not durable.done():
-                    durable.set_result(None)
-        self._committer = None
-
-
-def parse_json(text: str) -> Any:
-    """The JSON object or array in a reply, with or without a code fence or talk around it; ParseError without one."""
-    starts = [i for i in (text.find("{"), text.find("[")) if i >= 0]
-    for start in sorted(starts):
-        try:
-            return json.JSONDecoder().raw_decode(text, start)[0]
-        except (ValueError, RecursionError):
-            continue
-    raise ParseError("no JSON in the reply")

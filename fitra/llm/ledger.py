@@ -2,10 +2,15 @@
 
 A ledger is a folder. Every writing process appends to a segment of its own, held by a lock that the kernel frees when
 the process dies, so several processes write at once without a server. `put` only queues; `flush` writes all that
-was queued and syncs once (group commit): an answer is durable when the flush after its put has returned.
+was queued and syncs once (group commit): an answer is durable when the flush after its put has returned. A segment that
+has grown to 256 MB or 131,072 answers is sealed: its index goes to disk, and the writer begins another.
+
+    turn = ledger.claim(key)      # a Record: somebody has stored it; False: another worker is asking; True: ask now
+    ledger.put(record); ledger.flush()        # durable, and the lease on the key is given back
+    ledger.release(key, sent=...)             # there is no answer; sent: it may have been paid all the same
 
 Readers skip what is damaged. The next owner of a segment cuts off a torn tail; rot inside a segment is left in place,
-named by `verify`, and its answer is simply asked for again. Memory holds 16 bytes per stored answer, no texts.
+named by `verify`, and its answer is simply asked for again. Memory holds 16 bytes per answer of unsealed segments.
 """
 
 from __future__ import annotations
@@ -13,163 +18,201 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from fitra.errors import FitraError
-from fitra.llm import segment
-from fitra.llm.segment import KEY_BYTES, MAX_PAYLOAD, Damage
+from fitra.llm import index, segment
+from fitra.llm.index import Index, Sealed
+from fitra.llm.lease import Leases
+from fitra.llm.record import Record, pack, unpack
+from fitra.llm.segment import KEY_BYTES, Damage
 
-MERGE_AT = 65_536  # recent answers are merged into the compact index beyond this many
+__all__ = ["Ledger", "Record", "pack"]
+
+MERGE_AT = 8192  # recent answers are merged into the compact index beyond this many
 OFFSET_BITS = 40  # a segment holds up to a terabyte
+OFFSET = (1 << OFFSET_BITS) - 1
+SEAL_BYTES, SEAL_ANSWERS = 1 << 28, 1 << 17  # whichever is reached first
+RANGE_BITS = 6  # `records` sorts one of 2**6 parts of the key space at a time
 
 
-@dataclass(frozen=True)
-class Record:
-    """One stored answer. `key` is 64 hex digits; `at` (unix seconds), `seconds` and `attempts` say what it took."""
+@dataclass(eq=False)
+class _File:
+    """An open segment. `end` is where the scan of an unsealed one goes on; `doubt` what looked like rot there once."""
 
-    key: str
-    text: str
-    finish_reason: str = ""
-    usage: dict[str, int] = field(default_factory=dict)
-    identity: str = ""
-    job: str = ""
-    at: float = 0.0
-    seconds: float = 0.0
-    attempts: int = 1
-
-
-def pack(record: Record) -> bytes:
-    """One frame for a segment; ValueError where the key is malformed or the answer absurdly long."""
-    key = bytes.fromhex(record.key)
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"a key has {2 * KEY_BYTES} hex digits, not {len(record.key)}")
-    body = {k: v for k, v in vars(record).items() if k != "key"}
-    # surrogatepass: a server may send lone surrogates, and what was paid for is kept as it came.
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
-    if len(text) > MAX_PAYLOAD - KEY_BYTES:
-        raise ValueError(f"an answer of {len(text):,} bytes does not fit into a ledger")
-    return segment.encode(key + text)
-
-
-def _unpack(payload: bytes | memoryview) -> Record | None:
-    body = bytes(payload[KEY_BYTES:]).decode(errors="surrogatepass")
-    try:
-        return Record(key=bytes(payload[:KEY_BYTES]).hex(), **json.loads(body))
-    except (ValueError, TypeError):  # a valid frame of a future version with other fields
-        return None
-
-
-class Index:
-    """Key -> places. Sorted arrays of (first 8 bytes of the key, place), and a dict of what came since."""
-
-    def __init__(self) -> None:
-        self._keys = np.empty(0, np.uint64)
-        self._places = np.empty(0, np.uint64)
-        self._recent: dict[int, list[int]] = {}
-        self._n_recent = 0
-
-    def add(self, key: bytes, place: int) -> None:
-        """Remember one place; of several places of a key the lowest is offered first."""
-        self._recent.setdefault(int.from_bytes(key[:8], "big"), []).append(place)
-        self._n_recent += 1
-        if self._n_recent >= MERGE_AT:
-            self._merge()
-
-    def _merge(self) -> None:
-        pairs = [(k, p) for k, ps in self._recent.items() for p in ps]
-        new = np.array(pairs, np.uint64).reshape(-1, 2)
-        keys, places = np.concatenate([self._keys, new[:, 0]]), np.concatenate([self._places, new[:, 1]])
-        order = np.lexsort((places, keys))
-        self._keys, self._places = keys[order], places[order]
-        self._recent, self._n_recent = {}, 0
-
-    def places(self, key: bytes) -> list[int]:
-        """Where answers with this key may lie: equal first 8 bytes, so the reader compares the whole key."""
-        short = int.from_bytes(key[:8], "big")
-        found = []
-        if len(self._keys):
-            lo = int(np.searchsorted(self._keys, np.uint64(short), "left"))
-            while lo < len(self._keys) and int(self._keys[lo]) == short:
-                found.append(int(self._places[lo]))
-                lo += 1
-        return found + self._recent.get(short, [])
-
-    def all_places(self) -> Iterator[int]:
-        """Every place once, ordered by the first 8 bytes of the key."""
-        self._merge()
-        for p in self._places:
-            yield int(p)
-
-    def __len__(self) -> int:
-        return len(self._keys) + self._n_recent
+    path: Path
+    fd: int
+    inode: int
+    end: int = 0
+    sealed: Sealed | None = None
+    doubt: Damage | None = None
 
 
 class Ledger:
     """An open ledger; use as a context manager. Safe to share among threads. Reading creates no segment.
 
-    Raises FitraError when `path` is a file, or when the disk is full (what was flushed before stays).
+    `ttl` (seconds) is how long the leases of a worker out of reach stay its own. Raises FitraError when `path` is a
+    file, or when the disk is full (what was flushed before stays).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, ttl: float | None = None) -> None:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise FitraError(f"{self.path}: a ledger is a folder.", "Give the folder, not a file in it.")
-        self.damage: list[Damage] = []
-        self._index = Index()
-        self._fds: list[int] = []  # read side, one per segment
-        self._writer = -1
-        self._writer_segment = -1
-        self._end = 0
+        self.damage: list[Damage] = []  # in unsealed segments, as read; `verify` reads all
+        self._index = Index(MERGE_AT)  # of unsealed segments: number of the file << OFFSET_BITS | offset
+        self._files: dict[int, _File] = {}
+        self._next = 0
+        self._own: _File | None = None
+        self._own_number = self._writer = -1
+        self._end = self._put = 0  # bytes of our segment, answers that we wrote there
         self._queue: dict[bytes, tuple[Record, bytes]] = {}
         self._flushing: dict[bytes, tuple[Record, bytes]] = {}
-        self._state = threading.Lock()  # index and queue: held for microseconds
+        self._state = threading.Lock()  # index, files and queue: held to read one answer at the most
         self._writing = threading.Lock()  # the segment: held while syncing
-        for p in segment.paths(self.path):
-            self._load(p)
+        self._reading = threading.Lock()  # one refresh at a time
+        self._ttl = ttl
+        self._leases: Leases | None = None
+        self._looked = -1  # how many answers all had stored when we last looked for those of others
+        self._gone: list[int] = []  # files that were compacted away
+        self.refresh()
+
+    def refresh(self) -> int:
+        """See what other processes have stored since; returns how many answers are new to us."""
+        with self._reading:
+            before = len(self)
+            there = {p.name: p for p in segment.paths(self.path)}
+            for number, f in list(self._files.items()):
+                same = f.path.name in there and _inode(f.path) == f.inode
+                if same:
+                    del there[f.path.name]
+                    if f.sealed is None and f is not self._own:
+                        self._grow(number, f)
+                elif f is not self._own:  # compacted away: the answers are in a segment that we load below
+                    self._gone.append(number)
+            for p in there.values():
+                self._load(p)
+            for number in self._gone:
+                with self._state:
+                    f = self._files.pop(number)
+                    self._index.drop(number << OFFSET_BITS, number + 1 << OFFSET_BITS)
+                    os.close(f.fd)
+            self._gone.clear()
+            return len(self) - before
 
     def _load(self, path: Path) -> None:
         try:
             fd = os.open(path, os.O_RDONLY)
         except FileNotFoundError:  # compacted away since it was listed: its answers are in a later segment
             return
-        number = len(self._fds)
-        self._fds.append(fd)
-        for item in segment.scan(fd, path.name):
-            if isinstance(item, Damage):
+        f = _File(path, fd, os.fstat(fd).st_ino)
+        f.sealed = index.read_index(index.index_path(path), os.fstat(fd).st_size)
+        with self._state:
+            number, self._next = self._next, self._next + 1
+            self._files[number] = f
+        while f.sealed is None and self._scan(number, f):
+            time.sleep(0.002)
+
+    def _grow(self, number: int, f: _File) -> None:
+        """Read on where the last scan of another's segment ended. Opened anew, since network file systems ask the
+        server for a file's size only then."""
+        fd = os.open(f.path, os.O_RDONLY)
+        size = os.fstat(fd).st_size
+        sealed = index.read_index(index.index_path(f.path), size)
+        with self._state:
+            os.dup2(fd, f.fd, inheritable=False)
+            if sealed is not None:
+                f.sealed = sealed
+                self._index.drop(number << OFFSET_BITS, number + 1 << OFFSET_BITS)
+        os.close(fd)
+        if sealed is None and size > f.end:
+            self._scan(number, f)
+
+    def _scan(self, number: int, f: _File) -> bool:
+        """Read to the end, or (True) up to what looks like rot for the first time: its writer may be just at it."""
+        for item in segment.scan(f.fd, f.path.name, f.end):
+            if not isinstance(item, Damage):
+                with self._state:
+                    self._index.add(bytes(item[1][:KEY_BYTES]), number << OFFSET_BITS | item[0])
+                f.end = item[0] + segment.HEAD.size + len(item[1])
+            elif item.kind == "rot" and item != f.doubt:
+                f.doubt = item
+                return True
+            elif item not in self.damage:
                 self.damage.append(item)
-            else:
-                self._index.add(bytes(item[1][:KEY_BYTES]), number << OFFSET_BITS | item[0])
+        return False
 
     def __len__(self) -> int:
         """Stored answers, those of equal key counted each."""
-        return len(self._index)
+        return len(self._index) + sum(len(f.sealed) for f in list(self._files.values()) if f.sealed is not None)
 
     def get(self, key: str) -> Record | None:
         """The answer stored or queued under `key`; None where there is none or it has rotted since."""
         raw = bytes.fromhex(key)
         with self._state:
             queued = self._queue.get(raw) or self._flushing.get(raw)
-            places = self._index.places(raw)
-        if queued:
-            return queued[0]
-        for place in places:
-            payload = segment.read_at(self._fds[place >> OFFSET_BITS], place & ((1 << OFFSET_BITS) - 1))
-            if payload is not None and payload[:KEY_BYTES] == raw:
-                record = _unpack(payload)
-                if record is not None:
-                    return record
+            if queued:
+                return queued[0]
+            for fd, offset in self._places(raw):
+                payload = segment.read_at(fd, offset)
+                if payload is not None and payload[:KEY_BYTES] == raw:
+                    record = unpack(payload)
+                    if record is not None:
+                        return record
         return None
+
+    def _places(self, raw: bytes) -> Iterator[tuple[int, int]]:
+        for f in self._files.values():
+            if f.sealed is not None:
+                for offset in f.sealed.places(raw):
+                    yield f.fd, offset
+        for place in self._index.places(raw):
+            yield self._files[place >> OFFSET_BITS].fd, place & OFFSET
+
+    def claim(self, key: str) -> Record | bool:
+        """Ask to be the one that asks: True, go on; False, another worker is at it (try again soon); or the answer.
+
+        A lease ends with the flush of the key's answer, with `release`, or when this process is gone.
+        """
+        raw = bytes.fromhex(key)
+        leases = self._leases
+        if leases is None:
+            with self._writing:
+                leases = self._leases = self._leases or Leases(self.path, *([self._ttl] if self._ttl else []))
+        turn = leases.claim(raw, self._looked)
+        if turn.look:
+            self.refresh()
+            self._looked = max(self._looked, turn.at)
+        if not turn.granted:
+            return False
+        record = self.get(key)
+        if record is not None:
+            leases.release([raw], stored=True)
+        return record or True
+
+    def release(self, key: str, sent: bool = False) -> None:
+        """Give a lease back without an answer. `sent`: the request left us, so it may be charged for all the same."""
+        if self._leases is not None:
+            self._leases.release([bytes.fromhex(key)], sent=sent)
+
+    def possibly_paid(self, keys: Iterable[str]) -> int:
+        """Of these keys, how many earlier requests may have been paid for without an answer (see `Record`)."""
+        leases = self._leases
+        return sum(leases.losses(bytes.fromhex(k)) for k in keys) if leases else 0
 
     def put(self, record: Record) -> None:
         """Queue an answer; it is durable when the next `flush` has returned."""
+        losses = self._leases.losses(bytes.fromhex(record.key)) if self._leases else 0
+        if losses:
+            record = replace(record, maybe_paid=record.maybe_paid + losses)
         frame = pack(record)
         with self._state:
             self._queue[bytes.fromhex(record.key)] = (record, frame)
@@ -193,9 +236,27 @@ class Ledger:
                 raise
             with self._state:
                 for raw, (_, frame) in self._flushing.items():
-                    self._index.add(raw, self._writer_segment << OFFSET_BITS | self._end)
+                    self._index.add(raw, self._own_number << OFFSET_BITS | self._end)
                     self._end += len(frame)
-                self._flushing = {}
+                self._put += len(self._flushing)
+                done, self._flushing = list(self._flushing), {}
+            if self._leases is not None:
+                self._leases.release(done, stored=True)
+            if self._end >= SEAL_BYTES or self._put >= SEAL_ANSWERS:
+                self._seal()
+
+    def _seal(self) -> None:
+        """Put the index of our full segment on disk and let go of it."""
+        own = self._own
+        assert own is not None
+        index.seal(own.path, self._writer)
+        sealed = index.read_index(index.index_path(own.path), self._end)
+        with self._state:
+            if sealed is not None:
+                own.sealed = sealed
+                self._index.drop(self._own_number << OFFSET_BITS, self._own_number + 1 << OFFSET_BITS)
+            os.close(self._writer)
+            self._own, self._own_number, self._writer, self._put = None, -1, -1, 0
 
     def _append(self, data: bytes) -> None:
         view, at = memoryview(data), self._end
@@ -213,15 +274,24 @@ class Ledger:
         """Take over a segment whose writer is gone, or begin a new one."""
         self.path.mkdir(parents=True, exist_ok=True)
         for p in segment.paths(self.path):
-            fd = lock_segment(p)
-            if fd is not None:
+            fd = segment.lock(p)
+            if fd is None:
+                continue
+            if not index.index_path(p).exists():  # asked under the lock: its owner may just have sealed it
                 break
+            os.close(fd)
         else:
             fd, p = self._new_segment()
-        self._end = _repair(fd)
-        self._writer = fd
-        self._writer_segment = len(self._fds)
-        self._fds.append(os.open(p, os.O_RDONLY))
+        end = segment.repair(fd)
+        with self._reading:  # what its last owner wrote since we looked
+            inode = os.fstat(fd).st_ino
+            known = [n for n, f in self._files.items() if f.inode == inode]
+            if known:
+                self._grow(known[0], self._files[known[0]])
+            else:
+                self._load(p)
+            self._end, self._writer = end, fd
+            self._own_number, self._own = next((n, f) for n, f in self._files.items() if f.inode == inode)
 
     def _new_segment(self) -> tuple[int, Path]:
         number = len(segment.paths(self.path)) + 1
@@ -237,19 +307,21 @@ class Ledger:
             except OSError:  # somebody took over the empty file in between
                 os.close(fd)
                 continue
-            _sync_folder(self.path)
+            segment.sync_folder(self.path)
             return fd, p
 
     def close(self) -> None:
-        """Flush and let go of the segment."""
+        """Flush and let go of the segment and of all leases."""
         try:
-            if self._fds or self._queue:
+            if self._files or self._queue:
                 self.flush()
         finally:
-            for fd in [*self._fds, self._writer]:
+            if self._leases is not None:
+                self._leases.close()
+            for fd in [*(f.fd for f in self._files.values()), self._writer]:
                 if fd >= 0:
                     os.close(fd)
-            self._fds, self._writer, self._index = [], -1, Index()
+            self._files, self._own, self._writer, self._index, self._leases = {}, None, -1, Index(), None
 
     def __enter__(self) -> Ledger:
         return self
@@ -260,53 +332,35 @@ class Ledger:
         self.close()
 
     def records(self) -> Iterator[Record]:
-        """Every durable answer once, ordered by key."""
-        # Places come ordered by the first 8 bytes: only the few keys that share them need sorting here.
+        """Every durable answer once, ordered by key. Memory: a 64th of the index at a time."""
+        for low, high in index.ranges(RANGE_BITS):
+            yield from self._records(low, high)
+
+    def _records(self, low: int, high: int) -> Iterator[Record]:
+        with self._state:
+            parts = [self._index.between(low, high)]
+            for number, f in self._files.items():
+                if f.sealed is not None:
+                    keys, offsets = f.sealed.between(low, high)
+                    parts.append((keys, offsets | np.uint64(number << OFFSET_BITS)))
+            fds = {number: f.fd for number, f in self._files.items()}
+        keys, places = (np.concatenate(c) for c in zip(*parts, strict=True))
+        # Ordered by the first 8 bytes: only the few keys that share them need sorting here.
         group: dict[str, Record] = {}
-        short = ""
-        for place in self._index.all_places():
-            payload = segment.read_at(self._fds[place >> OFFSET_BITS], place & ((1 << OFFSET_BITS) - 1))
-            record = _unpack(payload) if payload is not None else None
+        for place in places[np.lexsort((places, keys))].tolist():
+            payload = segment.read_at(fds[place >> OFFSET_BITS], place & OFFSET)
+            record = unpack(payload) if payload is not None else None
             if record is None:
                 continue
-            if record.key[:16] != short:
+            if group and record.key[:16] != next(iter(group))[:16]:
                 yield from (group[k] for k in sorted(group))
-                group, short = {}, record.key[:16]
+                group = {}
             group.setdefault(record.key, record)
         yield from (group[k] for k in sorted(group))
 
 
-def lock_segment(path: Path) -> int | None:
-    """Open a segment for writing if no process holds it (the lock goes with the descriptor); None where one does."""
+def _inode(path: Path) -> int:
     try:
-        fd = os.open(path, os.O_RDWR)
+        return path.stat().st_ino
     except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(fd).st_ino == os.stat(path).st_ino:  # noqa: PTH116 - not compacted away meanwhile
-            return fd
-    except OSError:
-        pass
-    os.close(fd)
-    return None
-
-
-def _repair(fd: int) -> int:
-    """Cut a torn tail off a segment that we own; returns where to append."""
-    end = os.fstat(fd).st_size
-    for item in segment.scan(fd):
-        if isinstance(item, Damage) and item.kind == "torn":
-            end = item.offset
-    if end < os.fstat(fd).st_size:
-        os.ftruncate(fd, end)
-        os.fsync(fd)
-    return end
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        return -1

@@ -9,6 +9,7 @@ and goes on there. A frame counts only if its checksum holds, so half-written or
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 from collections.abc import Iterator
@@ -100,3 +101,40 @@ def scan(fd: int, name: str = "", start: int = 0) -> Iterator[tuple[int, memoryv
 def paths(folder: Path) -> list[Path]:
     """The segments of a ledger folder, in the order in which they were begun."""
     return sorted(folder.glob("segment-*.log"))
+
+
+def lock(path: Path) -> int | None:
+    """Open a segment for writing if no process holds it (the lock goes with the descriptor); None where one does."""
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(fd).st_ino == os.stat(path).st_ino:  # noqa: PTH116 - not compacted away meanwhile
+            return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def repair(fd: int) -> int:
+    """Cut a torn tail off a segment that we own; returns where to append."""
+    end = os.fstat(fd).st_size
+    for item in scan(fd):
+        if isinstance(item, Damage) and item.kind == "torn":
+            end = item.offset
+    if end < os.fstat(fd).st_size:
+        os.ftruncate(fd, end)
+        os.fsync(fd)
+    return end
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names of new files in a folder durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -2,7 +2,8 @@
 
     policy.yaml        id, version, title, card, gate thresholds, the level from which a document is unsafe
     rules/*.yaml       groups of rules, each in Arabic and English, with its reason and examples
-    prompts/*.md       expert (carries the rules), text (the user's turn), retry (carries a gate's complaint)
+    prompts/*.md       expert (carries the rules), text (the user's turn), retry (carries a gate's complaint),
+                       claims (a judge's question)
     lexicon/*.yaml     words and patterns for the deterministic rewriter
 
 The identity of a policy is the hash of its parsed content: comments and line breaks do not count, everything else does.
@@ -26,12 +27,21 @@ __all__ = ["GATES", "GROUPS", "Policy", "Rule", "check", "load", "render", "show
 
 GROUPS = ("format", "values", "moderation", "knowledge")
 GATES = (
-    "script_drift", "length_min", "length_max", "numbers_lost", "numbers_new", "protected_lost", "words_kept_min",
-    "leaks", "repeats_max", "toxicity_rise", "personal_new",
+    "script_drift", "language_drift", "dialect_drift", "length_min", "length_max", "numbers_lost", "numbers_new",
+    "dates_changed", "units_changed", "names_lost", "names_new", "negation_drift", "urls_changed", "protected_lost",
+    "words_kept_min", "passage_lost_max", "passage_new_max", "unfinished", "leaks", "repeats_max", "toxicity_rise",
+    "toxicity_overall_rise", "personal_new", "benchmark_new", "diversity_min", "claims_share", "claims_changed",
 )  # fmt: skip
+# What may become of a pair that a gate refused; `exhausted` is for retries that are used up.
+OUTCOMES = ("retry", "keep_original", "quarantine", "drop")
 LEXICONS = ("ads", "bias", "insults", "unsafe")
 # What each prompt must cite, or the model would not see it.
-PROMPTS = {"expert": ("{rules}", "{placeholder}"), "text": ("{text}", "{nonce}"), "retry": ("{complaint}",)}
+PROMPTS = {
+    "expert": ("{rules}", "{placeholder}"),
+    "text": ("{text}", "{nonce}"),
+    "retry": ("{complaint}",),
+    "claims": ("{original}", "{rewrite}", "{nonce}"),
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class Policy:
     rules: tuple[Rule, ...]
     prompts: Mapping[str, str]
     gates: Mapping[str, float]
+    outcomes: Mapping[str, str]
     unsafe: float
     lexicon: Mapping[str, Any]
     title: Mapping[str, str]
@@ -113,6 +124,9 @@ def _problems(folder: Path) -> Iterator[str]:
         if not isinstance(gates.get(gate), int | float):
             yield f"policy.yaml: gates.{gate} must be a number"
     yield from (f"policy.yaml: unknown gate '{g}'" for g in gates if g not in GATES)
+    for name, state in (head.get("outcomes") or {}).items():
+        if state not in OUTCOMES or (name == "exhausted" and state == "retry"):
+            yield f"policy.yaml: outcomes.{name} is '{state}', none of {', '.join(OUTCOMES)}"
     if not isinstance(head.get("unsafe"), int | float):
         yield "policy.yaml: 'unsafe' must be a number"
     seen: dict[str, str] = {}
@@ -179,6 +193,7 @@ def load(name_or_folder: str | Path = "default") -> Policy:
         rules,
         prompts,
         {k: float(v) for k, v in head["gates"].items()},
+        {"default": "retry", "exhausted": "keep_original", **(head.get("outcomes") or {})},
         float(head["unsafe"]),
         lexicon,
         head["title"],
@@ -227,4 +242,5 @@ def show(name_or_folder: str | Path = "default") -> str:
             lines += [f"- {r.id}", f"  {r.statement_ar}", f"  {r.statement_en}", f"  why: {r.reason}"]
             lines += [f"  example: {b!r} -> {a!r}" for b, a in r.examples]
     lines += ["", "## gates", *(f"- {k}: {v:g}" for k, v in p.gates.items()), f"- unsafe from: {p.unsafe:g}"]
+    lines += [f"- refused by {k}: {v}" for k, v in p.outcomes.items()]
     return "\n".join(lines) + "\n"

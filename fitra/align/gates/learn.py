@@ -1,0 +1,68 @@
+"""Makes common.txt: stems of running text that are hardly names.
+
+    python -m fitra.align.gates.learn TEXTS.parquet [...]
+
+A noun, verb or adjective stands in running text with several endings and with and without the article; a name keeps
+its form, clitics aside. So a stem counts as common when it is frequent enough and varied enough. It is a heuristic:
+frequent names that look like words («سعيد») are common here and known by places.yaml or by the title before them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from fitra.align.gates.words import fact, lexicon, stem
+from fitra.signals.view import view
+
+MIN_COUNT, MIN_VARIED = 4, 0.12  # occurrences; share of those that are not the most frequent form
+TITLED = 0.04  # share of occurrences after a title from which a stem counts as a name
+_WORD = re.compile("[\u0621-\u064a]{3,}")
+_CLITIC = re.compile("^[وفبلك](?=...)")
+
+
+def learn(paths: list[Path]) -> list[str]:
+    """The common stems of parquet files with a column `text`, sorted."""
+    counts: Counter[str] = Counter()
+    titled: Counter[str] = Counter()  # how often a word follows a title: the president is no president's name
+    for path in paths:
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=512, columns=["text"]):
+            seen = view(batch.column(0).drop_null())
+            found = np.bincount(seen.ids, minlength=len(seen.vocab)).tolist()
+            vocab = seen.vocab.to_pylist()
+            counts.update(dict(zip(vocab, found, strict=True)))
+            cue = np.array([fact(x).cue in (1, 3) for x in vocab], dtype=bool)
+            after = np.bincount(seen.ids[1:][cue[seen.ids[:-1]]], minlength=len(vocab)).tolist()
+            titled.update({x: n for x, n in zip(vocab, after, strict=True) if n and not x.startswith("ال")})
+    forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for word, n in counts.items():
+        if _WORD.fullmatch(word):
+            forms[stem(word)][_CLITIC.sub("", word)] += n
+    called: Counter[str] = Counter()
+    for word, n in titled.items():
+        called[stem(word)] += n
+    names = {stem(n) for n in lexicon().names}
+    return sorted(
+        s
+        for s, f in forms.items()
+        if len(s) > 2
+        and s not in names
+        and sum(f.values()) >= MIN_COUNT
+        and _varied(list(f.values()))
+        and called[s] < max(2, TITLED * sum(f.values()))
+    )
+
+
+def _varied(counts: list[int]) -> bool:
+    rest = sum(counts) - max(counts)
+    return rest >= max(2, MIN_VARIED * sum(counts))
+
+
+if __name__ == "__main__":
+    out = Path(__file__).with_name("common.txt")
+    out.write_text("\n".join(learn([Path(p) for p in sys.argv[1:]])) + "\n", encoding="utf-8")

@@ -1,0 +1,124 @@
+"""Names lost, new or swapped between the sides of a pair, without capital letters and without a model."""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+
+import numpy as np
+
+from fitra.align.gates import words
+from fitra.align.gates.pairs import ORIGINAL, REWRITE, Found, Ints, Words, any_of, count, named, near
+
+__all__ = ["names"]
+
+
+def names(w: Words) -> tuple[Found, Found]:
+    """(lost, new) names.
+
+    Certain: listed names, Latin words, and what follows a title. Likely: stems that are not common; they count when
+    one is lost and another came in its place, and no spelling of the same word.
+    """
+    column, listed = w.column("key")
+    key = column[w.of.ids]
+    on = np.flatnonzero(key >= 0)
+    counts = count(w.pair[on], key[on], w.side[on])
+    # By pair: what is a name in one text is a word in another («حمد», «الحمد»).
+    spot = w.pair * np.int64(len(listed)) + key
+    whole = counts.pair * np.int64(len(listed)) + counts.key
+    by_name = w.flag("name")
+    marked = np.zeros(len(key), dtype=bool)
+    marked[_after_cues(w)] = True
+    certain = np.isin(whole, spot[(by_name | marked) & (key >= 0)])
+    perhaps = certain | np.isin(whole, spot[w.flag("rare") & (key >= 0)])
+    o, r, gone, put = counts.sides.T
+    fewer, more = perhaps & (o - gone > r), perhaps & (r - put > o)
+    lost = named(counts, fewer & certain & (r == 0), listed, w.n)
+    new = named(counts, more & certain & (o == 0), listed, w.n)
+    # A swap: one went, another came; spellings of one word are none.
+    both = any_of(counts.pair, fewer, w.n) & any_of(counts.pair, more, w.n) if w.n else fewer
+    for p in np.flatnonzero(both).tolist():
+        at = slice(*np.searchsorted(counts.pair, [p, p + 1]).tolist())  # pairs ascend
+        came = [listed[k] for k in counts.key[at][more[at]].tolist()]
+        went = [listed[k] for k in counts.key[at][fewer[at]].tolist()]
+        few = len(went) * len(came) <= 400  # another text has no spellings of this one
+        alike = [(a, b) for a in went for b in came if _alike(a, b)] if few else []
+        a = [x for x in went if x not in {y for y, _ in alike}]
+        b = [x for x in came if x not in {y for _, y in alike}]
+        if a and b:
+            lost[p], new[p] = a, b
+        else:
+            lost[p], new[p] = [x for x in lost[p] if x in a], [x for x in new[p] if x in b]
+    # One of several mentions went: what stands in its place?
+    for p in np.unique(counts.pair[fewer & certain & (r > 0)]).tolist():
+        if not lost[p] and not new[p]:
+            at = slice(*np.searchsorted(counts.pair, [p, p + 1]).tolist())
+            gone_here = {listed[k] for k in counts.key[at][(fewer & certain)[at]].tolist()}
+            lost[p], new[p] = _in_place(w, p, gone_here)
+    aliases = words.lexicon().aliases
+    for p in range(w.n):
+        for found, side in ((lost[p], REWRITE), (new[p], ORIGINAL)):
+            for name in [x for x in found if x in aliases]:
+                at = _span(w, p, side)
+                if any(w.facts[i].key in aliases[name] for i in w.of.ids[at].tolist()):
+                    found.remove(name)
+    return lost, new
+
+
+def _span(w: Words, p: int, side: int) -> slice:
+    """The occurrences of one side of a pair."""
+    first = side * w.n + p
+    return slice(int(w.of.bounds[first]), int(w.of.bounds[first + 1]))
+
+
+def _in_place(w: Words, p: int, went: set[str]) -> tuple[list[str], list[str]]:
+    """Names of `went` in whose place other words stand, and these words."""
+    sides = []
+    for side in (ORIGINAL, REWRITE):
+        sides.append([w.facts[i].key for i in w.of.ids[_span(w, p, side)].tolist()])
+    a, b = sides
+    lost: list[str] = []
+    new: list[str] = []
+    for tag, i, j, k, m in SequenceMatcher(None, a, b, False).get_opcodes():
+        if tag == "replace" and j - i <= 6 and m - k <= 6:
+            gone, came = went & set(a[i:j]) - set(b[k:m]), [x for x in b[k:m] if x and x not in a[i:j]]
+            if gone and came and not any(_alike(x, y) for x in gone for y in came):
+                lost += gone
+                new += came
+    return lost, new
+
+
+_LONG_VOWELS = str.maketrans("جقك", "غغغ", "اويهءئؤ")
+
+
+def _alike(a: str, b: str) -> bool:
+    """Two spellings of one word: most letters in the same order, or the same consonants («الأميركية», «الأمريكية»)."""
+    if min(len(a), len(b)) < 4:
+        return min(len(a), len(b)) > 2 and a.rstrip("ي") == b.rstrip("ي")  # «يحي», «يحيى»
+    known = words.lexicon().names
+    if a in known and b in known:
+        return False  # «حسن» is not «حسين»
+    if len(a) == len(b) and {x + y for x, y in zip(a, b, strict=True) if x != y} <= {"وي", "يو"}:
+        return True  # «شؤون», «شئون»
+    bones = a.translate(_LONG_VOWELS), b.translate(_LONG_VOWELS)
+    if bones[0] == bones[1] and len(bones[0]) > 2:
+        return True
+    return a[0] == b[0] and min(len(a), len(b)) > 5 and SequenceMatcher(None, a, b, False).ratio() >= 0.86
+
+
+def _after_cues(w: Words) -> Ints:
+    """Occurrences of words that follow a title or, when they are not common, a kind of place."""
+    cue = np.array([f.cue for f in w.facts], dtype=np.int8)[w.of.ids] if len(w.of.ids) else np.zeros(0, np.int8)
+    out: list[int] = []
+    for i in np.flatnonzero(cue).tolist():
+        for step in range(1, 4):
+            f = near(w, i, step)
+            if f is None:
+                break
+            if (f.article or f.cue == 1) and cue[i] == 1 and step < 3:
+                continue  # the adjective of a title, or another title
+            # After a kind of place an adjective is as likely: «مدينة كبيرة».
+            named = f.key and not (f.speech or f.stop or f.number or f.unit) and (f.article <= (cue[i] == 3))
+            if named and (cue[i] in (1, 3) or (f.rare and step == 1)):
+                out.append(i + step)
+            break
+    return np.array(out, dtype=np.int64)
