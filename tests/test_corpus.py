@@ -267,6 +267,15 @@ def test_toxicity_is_a_label_and_removes_only_where_asked(tmp_path: Path, monkey
         corpus.clean(config(path, toxicity=Toxicity(drop_over={"bad": 0.5})), tmp_path / "bad")
 
 
+def test_masks_of_personal_data_count_neither_as_words_nor_as_latin(tmp_path: Path) -> None:
+    said = "أحسنت وأجدت يا أخي الكريم في هذا الكلام الجميل كله"
+    handles = " ".join(f"@reader{i}" for i in range(12))
+    docs = [{"id": "long", "text": f"{handles} {said}"}, {"id": "short", "text": f"{handles} أحسنت يا أخي"}]
+    corpus.clean(config(jsonl(tmp_path / "a.jsonl", docs)), tmp_path / "out")
+    assert "[HANDLE]" in rows(tmp_path / "out", "documents")["long"]["text"]
+    assert rows(tmp_path / "out", "removed")["short"]["reason"] == "too_short"
+
+
 def test_two_runs_are_equal_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fitra.tables.batch.BATCH_BYTES", 20_000)  # many batches
     monkeypatch.setattr("fitra.corpus.deal.PART_ROWS", 50)  # many parts

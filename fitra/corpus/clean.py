@@ -23,7 +23,7 @@ from fitra.progress import track
 from fitra.recipe import Corpus, Source
 from fitra.signals import data_hash
 
-VERSION = 2
+VERSION = 3
 STAGE = "corpus"
 MANY_PARTS = 3
 SMALL_BYTES = 4 << 20  # of input: less is done in this process

@@ -93,14 +93,15 @@ class Judge:
             self._cut_lines(docs, shard, drops)
         self._personal(docs, drops)
         texts = pa.array([d["text"] for d in docs], pa.large_string())
+        bare = personal.without_masks(texts)
         if self.wanted or self.index:
-            seen = view(texts)
+            seen = view(bare)
             folded = seen.folded
             if self.wanted:
                 self._label(docs, seen, drops)
             hits = self._contamination(seen, drops)
         else:
-            folded = arabic.fold_array(texts, "search")
+            folded = arabic.fold_array(bare, "search")
         gone = [fate(docs[i], *drops[i]) for i in sorted(drops)]
         stay = [i for i in range(len(docs)) if i not in drops]
         place = {i: ("kept", n) for n, i in enumerate(stay)} | {i: ("removed", n) for n, i in enumerate(sorted(drops))}
@@ -223,7 +224,7 @@ def describe(cfg: Corpus, text: str) -> Description:
     """Measure one text again, as it was measured in its batch."""
     from fitra.signals import register
 
-    seen = view([text])
+    seen = view(personal.without_masks(pa.array([text], pa.large_string())))
     languages, confidences = language.detect_view(seen)
     figures = {k: float(v[0]) for k, v in quality.figures(seen, cfg.filters.stop_words).items()}
     variety, code = None, languages[0]

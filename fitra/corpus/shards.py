@@ -31,6 +31,7 @@ from fitra.corpus.judge import Judge
 from fitra.corpus.urls import url_key
 from fitra.recipe import Corpus
 from fitra.signals import contamination
+from fitra.signals.personal import without_masks
 from fitra.tables import near
 
 _LOW = (1 << 64) - 1
@@ -167,7 +168,7 @@ def sign(task: Task) -> dict[str, Any]:
     for split in task.splits:
         for batch in tables.read_split(split, "text", "id"):
             columns = {c: pa.array([r.get(c) for r in batch.rows], pa.large_string()) for c in ("id", "url", "text")}
-            compared.add(keys_of(cfg, pa.table(columns), arabic.fold_array(columns["text"], "search")))
+            compared.add(keys_of(cfg, pa.table(columns), arabic.fold_array(without_masks(columns["text"]), "search")))
     compared.close()
     write_json(task.file("json"), {"counts": {}})
     return {}

@@ -26,7 +26,7 @@ from fitra.errors import FitraError
 from fitra.signals import phones
 from fitra.signals.phones import GONE
 
-__all__ = ["KINDS", "PLACEHOLDERS", "Span", "find", "mask", "mask_all"]
+__all__ = ["KINDS", "PLACEHOLDERS", "Span", "find", "mask", "mask_all", "without_masks"]
 
 Mode = Literal["mask", "standin", "count"]
 Finder = Callable[[str], Iterator["Span"]]
@@ -36,6 +36,7 @@ PLACEHOLDERS = {
     "ip": "[IP]",
 }  # fmt: skip
 KINDS = tuple(PLACEHOLDERS)
+_MASKS = "|".join(re.escape(m) for m in PLACEHOLDERS.values())
 
 # Digits of every script become ASCII one for one, so offsets in the plain text are offsets in the original.
 _DIGITS = {cp: ord(str(unicodedata.digit(chr(cp)))) for cp in (*range(0x660, 0x66A), *range(0x6F0, 0x6FA))}
@@ -350,6 +351,17 @@ def _replaced(text: str, spans: Sequence[Span], mode: Mode) -> str:
         out += [text[at : span.start], PLACEHOLDERS[span.kind] if mode == "mask" else standin(piece, span.kind)]
         at = span.end
     return "".join([*out, text[at:]])
+
+
+def without_masks(texts: pa.Array) -> pa.Array:
+    """Texts with the masks of `PLACEHOLDERS` as spaces: what is measured of a text is measured without them.
+
+    Five masked handles are no five Latin words, and two copies that differ in a masked number are the same text.
+    """
+    found = pc.match_substring_regex(texts, _MASKS)
+    if not pc.any(found).as_py():
+        return texts
+    return pc.replace_with_mask(texts, found, pc.replace_substring_regex(texts.filter(found), _MASKS, " "))
 
 
 @overload
