@@ -14,14 +14,13 @@ import argparse
 import re
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from fault_server import KINDS, LASTING, FaultServer  # type: ignore[import-not-found]
+from fault_server import KINDS, LASTING, FaultServer, faulty_rows, revive_soon  # type: ignore[import-not-found]
 
 from fitra import llm
 from fitra.recipe.align import Endpoint
@@ -32,9 +31,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--rows", type=int, default=10_000)
     n = p.parse_args().rows
-    rows = [{"id": f"r{i:06d}", "text": f"row {i}"} for i in range(n)]
-    for i in range(0, n, 5):
-        rows[i]["text"] += f" ‹{KINDS[i // 5 % len(KINDS)]}›"
+    rows = faulty_rows(n)
     job = llm.Job(
         "faults",
         lambda row: [{"role": "user", "content": row["text"]}],
@@ -47,14 +44,7 @@ def main() -> None:
         FaultServer(dies_after=n // 20, beside=a) as b,
         FaultServer(start_s=0.3, beside=a) as c,
     ):
-
-        def revive() -> None:
-            while b.alive:
-                time.sleep(0.01)
-            time.sleep(0.5)
-            b.revive()
-
-        threading.Thread(target=revive, daemon=True).start()
+        revive_soon(b)
         given = {"model": "fake", "timeout_s": 2.0, "retries": 4, "concurrency": 16}
         backend = llm.EndpointBackend([Endpoint(base_url=s.base_url, **given) for s in (a, b, c)])
         start = time.perf_counter()

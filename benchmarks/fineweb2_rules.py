@@ -42,14 +42,12 @@ _TERMINAL = tuple(".!?؟۔。？！؞؝⁇⁈⁉‼…")
 _PUNCTUATION = set("!/—”:&(،\\[#%«؛+]^~“„؟;'’{|=-`*–?$<>)…@_.\"}»")
 
 
-def by_datatrove(config: str) -> Any:
-    """A function text -> reason or None that runs datatrove's own filters; ImportError where it is not installed."""
-    from datatrove.data import Document
+def filters(config: str, language: Any) -> list[Any]:
+    """datatrove's own filters with FineWeb-2's thresholds of one language; ImportError where it is not installed."""
     from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
 
     c = CONFIGS[config]
-    language = f"{config}_Arab"
-    steps = [
+    return [
         GopherRepetitionFilter(
             language=language, dup_para_frac=0, dup_line_char_frac=0, dup_para_char_frac=0,
             dup_line_frac=c["dup_line_frac"], top_n_grams=c["top"], dup_n_grams=c["dup"],
@@ -63,6 +61,13 @@ def by_datatrove(config: str) -> Any:
             stop_words=c["stopwords"], max_non_alpha_words_ratio=c["alpha"], min_stop_words=2,
         ),
     ]  # fmt: skip
+
+
+def by_datatrove(config: str) -> Any:
+    """A function text -> reason or None that runs datatrove's own filters; ImportError where it is not installed."""
+    from datatrove.data import Document
+
+    steps = filters(config, f"{config}_Arab")
 
     def judge(text: str) -> str | None:
         for step in steps:

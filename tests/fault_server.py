@@ -353,3 +353,23 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def faulty_rows(n: int) -> list[dict[str, str]]:
+    """Rows of which every fifth is in trouble, each kind in turn."""
+    rows = [{"id": f"r{i:06d}", "text": f"row {i}"} for i in range(n)]
+    for i in range(0, n, 5):
+        rows[i]["text"] += f" ‹{KINDS[i // 5 % len(KINDS)]}›"
+    return rows
+
+
+def revive_soon(server: FaultServer, after_s: float = 0.5) -> None:
+    """Once the server has died, bring it back after a while; returns at once."""
+
+    def wait() -> None:
+        while server.alive:
+            time.sleep(0.01)
+        time.sleep(after_s)
+        server.revive()
+
+    threading.Thread(target=wait, daemon=True).start()

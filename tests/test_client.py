@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_server import KINDS, LASTING, REFUSAL, FaultServer, completion
+from fault_server import LASTING, REFUSAL, FaultServer, completion, faulty_rows, revive_soon
 
 from fitra import llm
 from fitra.errors import FitraError
@@ -49,26 +49,11 @@ def rows(n: int) -> list[dict[str, str]]:
     return [{"id": f"r{i:05d}", "text": f"row {i}"} for i in range(n)]
 
 
-def faulty_rows(n: int) -> list[dict[str, str]]:
-    """Every fifth row is in trouble, each kind in turn."""
-    out = rows(n)
-    for i in range(0, n, 5):
-        out[i]["text"] += f" ‹{KINDS[i // 5 % len(KINDS)]}›"
-    return out
-
-
 def _fault_run(path: Path, n: int, timeout_s: float) -> dict[str, int]:
     """All faults at once over three servers, one of which dies and comes back; checks every row's state."""
     given = faulty_rows(n)
     with FaultServer() as a, FaultServer(dies_after=n // 20, beside=a) as b, FaultServer(start_s=0.3, beside=a) as c:
-
-        def revive() -> None:
-            while b.alive:
-                time.sleep(0.01)
-            time.sleep(0.5)
-            b.revive()
-
-        threading.Thread(target=revive, daemon=True).start()
+        revive_soon(b)
         answers = list(llm.run(job(), given, backend(a, b, c, timeout_s=timeout_s), path))
         sent = sum(s.requests for s in (a, b, c))
         asked = a.asked

@@ -6,12 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from html_page import Page
 
 from fitra import report
 from fitra.artifacts import DOCUMENT_SCHEMA, open_stage, write_json
@@ -23,43 +23,6 @@ ARABIC = "هذا نص عربي قصير عن مدينة القاهرة وأهل�
 RUDE = "هؤلاء الناس أوغاد لا خير فيهم وهم يعيشون في مدينة القاهرة"
 KIND = "هؤلاء الناس من أهل البلد وهم يعيشون في مدينة القاهرة"
 RECIPE = "name: t\nalign:\n  endpoint: {base_url: 'http://h/v1', api_key: sk-CANARY-1}\nother: ${HOME}\n"
-
-
-class Page(HTMLParser):
-    """Tags, attributes and balance of a page."""
-
-    VOID = {"meta", "br", "img", "link", "input", "hr"}
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attrs: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text: list[str] = []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attrs.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attrs.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes <{self.open[-1:]}>"
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        """All visible text, white space folded."""
-        return " ".join(" ".join(self.text).split())
 
 
 def documents(texts: list[str], lang: str = "ar", licence: str = "A") -> pa.Table:

@@ -41,28 +41,12 @@ class AtSpaces(WordTokenizer):
 
 def rules(language: Any) -> list[Any]:
     """FineWeb-2's filters and clean-up for Arabic; GlotLID, which goes first there, cannot be had offline."""
-    from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
     from datatrove.pipeline.formatters import PIIFormatter
 
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from fineweb2_rules import CONFIGS
+    from fineweb2_rules import filters
 
-    c = CONFIGS["arb"]
-    return [
-        GopherRepetitionFilter(
-            language=language, dup_para_frac=0, dup_line_char_frac=0, dup_para_char_frac=0,
-            dup_line_frac=c["dup_line_frac"], top_n_grams=c["top"], dup_n_grams=c["dup"],
-        ),
-        FineWebQualityFilter(
-            language=language, short_line_thr=999, char_duplicates_ratio=0.1, line_punct_thr=c["line_punct_thr"],
-            new_line_ratio=c["new_line_ratio"],
-        ),
-        GopherQualityFilter(
-            language=language, min_avg_word_length=c["avg"][0], max_avg_word_length=c["avg"][1],
-            stop_words=c["stopwords"], max_non_alpha_words_ratio=c["alpha"], min_stop_words=2,
-        ),
-        PIIFormatter(),
-    ]  # fmt: skip
+    return [*filters("arb", language), PIIFormatter()]
 
 
 def main(folder: str, out: Path, cores: int, tasks: int, splitter: str, job: str) -> None:
