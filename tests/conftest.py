@@ -15,7 +15,7 @@ name: tiny
 seed: 3
 world: {facts: 6, documents: 120, instructions: 30, prompts: 8}
 corpus: {min_words: 5}
-align: {rewriter: rules}
+align: {}
 base:
   scratch: {vocab_size: 400, hidden_size: 32, layers: 1, heads: 2, intermediate_size: 64, max_positions: 128}
   train: {tokens: 8192, batch_tokens: 1024, seq_len: 64, checkpoint_every: 2}

@@ -220,13 +220,13 @@ def test_other_languages_pass_unchanged(tmp_path: Path) -> None:
 def test_a_killed_run_keeps_its_shards_and_another_policy_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fitra.align as room
+    from fitra.align import stage as room
 
     monkeypatch.setattr(room, "SHARD_ROWS", 2)
     source = corpus(tmp_path / "c", TEXTS)
     align(Align(), source, tmp_path / "whole")
     made: list[int] = []
-    real = room.align_documents
+    real = room.begin
 
     def dies(docs: Any, work: Any) -> Any:
         made.append(len(docs))
@@ -234,7 +234,7 @@ def test_a_killed_run_keeps_its_shards_and_another_policy_does_not(
             raise KeyboardInterrupt
         return real(docs, work)
 
-    monkeypatch.setattr(room, "align_documents", dies)
+    monkeypatch.setattr(room, "begin", dies)
     with pytest.raises(KeyboardInterrupt):
         align(Align(), source, tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
@@ -254,16 +254,21 @@ def test_a_killed_run_keeps_its_shards_and_another_policy_does_not(
 # --- a language model
 
 
+def between(content: str) -> str:
+    """The text between the marks, without its context."""
+    return content.rsplit("<<<", 1)[1].split("\n", 1)[1].rsplit("\n", 2)[0]
+
+
 def answering(fn: Callable[[str], str]) -> llm.FunctionBackend:
     """A backend that applies `fn` to the text between the markers."""
 
     def reply(messages: list[llm.Message], sampling: Any, schema: Any) -> str:
-        return fn(messages[1]["content"].split("\n", 1)[1].rsplit("\n", 2)[0])
+        return fn(between(messages[1]["content"]))
 
     return llm.FunctionBackend("test-model", reply)
 
 
-ENDPOINT = Align(rewriter="endpoint")
+ENDPOINT = Align(triage="all")
 
 
 @pytest.mark.parametrize(
@@ -284,10 +289,10 @@ def test_what_surrounds_a_rewrite_is_taken_off(reply: str) -> None:
 def test_a_model_rewrites_and_cannot_touch_protected_text(tmp_path: Path) -> None:
     source = corpus(tmp_path / "c", [TEXTS[1], TEXTS[3], "القاهرة عاصمة مصر."])
     backend = answering(lambda t: t.replace(" الغبي", "").replace(" .", "."))
-    align(ENDPOINT, source, tmp_path / "a", backend=backend)
+    align(ENDPOINT, source, tmp_path / "a", backends={"expert": backend})
     rows = rows_of(tmp_path / "a")
     assert [r["state"] for r in rows] == ["accept", "accept", "unchanged"]
-    assert rows[0]["rewriter"] == "endpoint:test-model" and "﴿قُلْ هُوَ اللَّهُ أَحَدٌ﴾" in rows[1]["rewrite"]
+    assert rows[0]["rewriter"] == "test-model" and "﴿قُلْ هُوَ اللَّهُ أَحَدٌ﴾" in rows[1]["rewrite"]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +309,7 @@ def test_a_model_rewrites_and_cannot_touch_protected_text(tmp_path: Path) -> Non
 def test_a_bad_reply_is_never_accepted_and_harms_no_neighbour(tmp_path: Path, bad: Callable[[str], str]) -> None:
     source = corpus(tmp_path / "c", ["قال الرجل «كلام» إن العدد 30 في القاهرة اليوم.", "نص  سليم فيه مسافات وكلمات."])
     backend = answering(lambda t: bad(t) if "العدد" in t else t.replace("  ", " "))
-    align(ENDPOINT, source, tmp_path / "a", backend=backend)
+    align(ENDPOINT, source, tmp_path / "a", backends={"expert": backend})
     rows = rows_of(tmp_path / "a")
     assert [r["state"] for r in rows] == ["keep_original", "accept"]
     assert rows[0]["reason"] and read_table(tmp_path / "a", "documents")["text"][0].as_py() == rows[0]["original"]
@@ -312,7 +317,12 @@ def test_a_bad_reply_is_never_accepted_and_harms_no_neighbour(tmp_path: Path, ba
 
 def test_an_unsafe_document_without_a_rewrite_is_quarantined(tmp_path: Path) -> None:
     source = corpus(tmp_path / "c", [TEXTS[4]])
-    align(ENDPOINT, source, tmp_path / "a", backend=answering(lambda t: "لا أستطيع المساعدة في هذا الطلب إطلاقا هنا"))
+    align(
+        ENDPOINT,
+        source,
+        tmp_path / "a",
+        backends={"expert": answering(lambda t: "لا أستطيع المساعدة في هذا الطلب إطلاقا هنا")},
+    )
     assert rows_of(tmp_path / "a")[0]["state"] == "quarantine"
 
 
@@ -323,7 +333,12 @@ def test_a_refused_rewrite_is_asked_again_with_the_complaint(tmp_path: Path) -> 
         asked.append(messages)
         return "قال المدير إن العدد 30 في القاهرة." if len(messages) > 2 else "قال المدير إن العدد 99 في القاهرة."
 
-    align(ENDPOINT, corpus(tmp_path / "c", [TEXTS[1]]), tmp_path / "a", backend=llm.FunctionBackend("m", reply))
+    align(
+        ENDPOINT,
+        corpus(tmp_path / "c", [TEXTS[1]]),
+        tmp_path / "a",
+        backends={"expert": llm.FunctionBackend("m", reply)},
+    )
     assert rows_of(tmp_path / "a")[0]["state"] == "accept"
     assert len(asked) == 2 and "«30»" in asked[1][-1]["content"]
     assert POLICY.rules[0].statement_ar in asked[0][0]["content"]
@@ -332,8 +347,8 @@ def test_a_refused_rewrite_is_asked_again_with_the_complaint(tmp_path: Path) -> 
 def test_a_failing_chunk_does_not_lose_its_document(tmp_path: Path) -> None:
     text = "\n".join(f"هذه فقرة رقم {i} وفيها   مسافات كثيرة وكلام طويل يملأ السطر." for i in range(12))
     backend = answering(lambda t: "" if "رقم 0 " in t else t.replace("   ", " "))
-    cfg = Align(rewriter="endpoint", chunk_chars=200)
-    align(cfg, corpus(tmp_path / "c", [text]), tmp_path / "a", backend=backend)
+    cfg = Align(triage="all", chunk_chars=200)
+    align(cfg, corpus(tmp_path / "c", [text]), tmp_path / "a", backends={"expert": backend})
     row = rows_of(tmp_path / "a")[0]
     assert row["state"] == "accept" and "chunks kept" in row["reason"]
     assert "رقم 0 وفيها   مسافات" in row["rewrite"] and "رقم 11 وفيها مسافات" in row["rewrite"]
@@ -347,16 +362,13 @@ def test_a_dead_endpoint_stops_with_an_error_and_paid_answers_are_kept(tmp_path:
         calls.append(messages[1]["content"])
         if len(calls) == 4:
             raise llm.EndpointDown("endpoint down.", "Start it.")
-        return messages[1]["content"].split("\n", 1)[1].rsplit("\n", 2)[0].replace("  ", " ")
+        return between(messages[1]["content"]).replace("  ", " ")
 
     with pytest.raises(FitraError, match="endpoint down"):
-        align(ENDPOINT, source, tmp_path / "a", tmp_path / "ledger", backend=llm.FunctionBackend("m", reply))
+        align(
+            ENDPOINT, source, tmp_path / "a", tmp_path / "ledger", backends={"expert": llm.FunctionBackend("m", reply)}
+        )
     assert not (tmp_path / "a" / "manifest.json").exists()
-    align(ENDPOINT, source, tmp_path / "a", tmp_path / "ledger", backend=llm.FunctionBackend("m", reply))
+    align(ENDPOINT, source, tmp_path / "a", tmp_path / "ledger", backends={"expert": llm.FunctionBackend("m", reply)})
     assert {r["state"] for r in rows_of(tmp_path / "a")} == {"accept"}
     assert len(set(calls[:3]) & set(calls[4:])) == 0  # what was answered was not asked again
-
-
-def test_an_endpoint_must_be_configured(tmp_path: Path) -> None:
-    with pytest.raises(FitraError, match=r"align\.endpoint"):
-        align(ENDPOINT, corpus(tmp_path / "c", TEXTS), tmp_path / "a")

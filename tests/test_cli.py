@@ -98,7 +98,7 @@ def test_not_a_model(tmp_path: Path) -> None:
 def test_doctor_names_a_dead_endpoint(tmp_path: Path) -> None:
     text = (
         "name: x\ncorpus: {inputs: [{path: a}]}\n"
-        "align: {rewriter: endpoint, endpoint: {base_url: 'http://127.0.0.1:9', model: m}}\n"
+        "align: {expert: {endpoints: {base_url: 'http://127.0.0.1:9', model: m}}}\n"
     )
     (tmp_path / "r.yaml").write_text(text)
     p = fitra("doctor", tmp_path / "r.yaml", "--out", tmp_path, "--json")
@@ -111,7 +111,7 @@ def test_a_run_against_a_dead_endpoint_is_one_line(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": [GOOD + str(i) for i in range(3)]}), tmp_path / "a.parquet")
     text = (
         "name: x\ncorpus: {inputs: [{path: a.parquet, lang: ar}]}\n"
-        "align: {rewriter: endpoint, endpoint: {base_url: 'http://127.0.0.1:9/v1', model: m, retries: 0}}\n"
+        "align: {triage: all, expert: {endpoints: {base_url: 'http://127.0.0.1:9/v1', model: m, retries: 0}}}\n"
     )
     (tmp_path / "r.yaml").write_text(text)
     p = fitra("run", tmp_path / "r.yaml", "--out", tmp_path / "o")

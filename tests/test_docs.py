@@ -26,7 +26,8 @@ def section(name: str) -> str:
 @pytest.mark.parametrize("config", [c for c in CONFIGS if c is not recipe.Config], ids=lambda c: c.__name__)
 def test_every_key_of_a_recipe_is_described(config: type[BaseModel]) -> None:
     corpus = dict.fromkeys(("Source", "Dedupe", "Lines", "Contamination", "Benchmark", "Toxicity", "Engine"), "corpus")
-    homes = {**corpus, "Endpoint": "align", "Scratch": "base", "Mixture": "pretrain"}
+    align = dict.fromkeys(("Endpoint", "Model", "Budget"), "align")
+    homes = {**corpus, **align, "Scratch": "base", "Mixture": "pretrain"}
     text = section(homes.get(config.__name__, config.__name__.lower()))
     if config is recipe.Filters:
         text = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8")

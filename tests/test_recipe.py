@@ -60,13 +60,14 @@ def test_missing_and_binary_recipes(tmp_path: Path) -> None:
 
 
 def test_secrets_stay_out_of_fingerprints_and_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = MINIMAL + "align:\n  endpoint: {base_url: 'http://127.0.0.1:1', model: m, api_key: '${FITRA_TEST_KEY}'}\n"
+    endpoint = "{base_url: 'http://127.0.0.1:1', model: m, api_key: '${FITRA_TEST_KEY}'}"
+    text = MINIMAL + f"align:\n  expert: {{endpoints: {endpoint}}}\n"
     found = []
     for secret in ("canary-one", "canary-two"):
         monkeypatch.setenv("FITRA_TEST_KEY", secret)
         recipe = load(write(tmp_path, text))
-        assert recipe.align and recipe.align.endpoint
-        assert recipe.align.endpoint.api_key.get_secret_value() == secret
+        assert recipe.align and recipe.align.expert
+        assert recipe.align.expert.endpoints[0].api_key.get_secret_value() == secret
         assert secret not in str(config_dict(recipe.align))
         found.append(fingerprint("align", recipe.align, {}))
     assert found[0] == found[1]
@@ -74,9 +75,9 @@ def test_secrets_stay_out_of_fingerprints_and_manifests(tmp_path: Path, monkeypa
 
 def test_manifests_show_variables_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FITRA_TEST_URL", "http://127.0.0.1:1/canary-token")
-    text = MINIMAL + "align:\n  endpoint: {base_url: '${FITRA_TEST_URL}', model: m}\n"
+    text = MINIMAL + "align:\n  expert: {endpoints: {base_url: '${FITRA_TEST_URL}', model: m}}\n"
     recipe = load(write(tmp_path, text))
-    assert recipe.align and recipe.align.endpoint and "canary" in recipe.align.endpoint.base_url
+    assert recipe.align and recipe.align.expert and "canary" in recipe.align.expert.endpoints[0].base_url
     with open_stage(tmp_path / "s", stage="align", config=recipe.align, inputs={}):
         pass
     manifest = (tmp_path / "s/manifest.json").read_text()

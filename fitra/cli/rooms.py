@@ -29,8 +29,6 @@ def add_to(app: typer.Typer) -> None:
         app.add_typer(sub, name=name)
         return sub
 
-    align = group("align", "Rewrite a corpus by a code of conduct.")
-    align.command("run", epilog="Example: fitra align run --corpus clean --out aligned")(align_run)
     policy = group("policy", "The code of conduct.")
     policy.command("check", epilog="Example: fitra policy check my-policy/")(policy_check)
     policy.command("show", epilog="Example: fitra policy show default")(policy_show)
@@ -78,19 +76,6 @@ def done(manifest: Any, out: Path) -> None:
     print(json.dumps({"out": str(out), "counts": counts}, ensure_ascii=False))
     if counts.get("quarantined"):
         raise typer.Exit(3)
-
-
-def align_run(
-    corpus: Stage,
-    out: Out,
-    ledger: Annotated[Path | None, typer.Option(help="Folder of paid answers, shared between runs.")] = None,
-    set_: Sets = [],
-) -> None:
-    """Rewrite documents by the policy; every document ends in one state with a reason."""
-    from fitra import align
-    from fitra.recipe import Align
-
-    done(align.align(config(Align, set_), corpus, out, ledger=ledger), out)
 
 
 def policy_check(folder: Annotated[str, typer.Argument(help="A policy folder, or 'default'.")]) -> None:

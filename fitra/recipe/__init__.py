@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from fitra.artifacts import as_written
 from fitra.errors import FitraError
-from fitra.recipe.align import Align, Endpoint
+from fitra.recipe.align import Align, Budget, Endpoint, Model, Price
 from fitra.recipe.base import Config
 from fitra.recipe.contamination import Benchmark, Contamination
 from fitra.recipe.corpus import Corpus, Dedupe, Lines, Source, Toxicity
@@ -29,15 +29,40 @@ from fitra.recipe.filters import Filters
 from fitra.recipe.train import Base, Mixture, Prefer, Pretrain, Scratch, Sft, Train, Vocab
 
 __all__ = [
-    "Align", "Base", "Benchmark", "Config", "Contamination", "Corpus", "Dedupe", "Endpoint", "Engine", "Evaluate",
-    "Filters", "Lines", "Mixture", "Prefer", "Pretrain", "Recipe", "Scratch", "Sft", "Source", "Toxicity", "Train",
-    "Vocab", "World", "load",
+    "Align",
+    "Base",
+    "Benchmark",
+    "Budget",
+    "Config",
+    "Contamination",
+    "Corpus",
+    "Dedupe",
+    "Endpoint",
+    "Engine",
+    "Evaluate",
+    "Filters",
+    "Lines",
+    "Mixture",
+    "Model",
+    "Prefer",
+    "Pretrain",
+    "Price",
+    "Recipe",
+    "Scratch",
+    "Sft",
+    "Source",
+    "Toxicity",
+    "Train",
+    "Vocab",
+    "World",
+    "load",
 ]  # fmt: skip
 
 ARMS = ("original", "aligned")
 # Keys that hold paths, resolved against the recipe's folder.
 PATH_KEYS = {
     "out", "path", "quran", "parallel", "instructions", "prompts", "acva", "exams", "retention", "against", "fineweb2",
+    "tokenizer",
 }  # fmt: skip
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 

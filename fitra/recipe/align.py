@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from fitra.recipe.base import Config
+from fitra.recipe.contamination import Benchmark
+from fitra.recipe.engine import Engine
 
 
 class Price(Config):
@@ -45,13 +48,68 @@ class Endpoint(Config):
     price: Price | None = None
 
 
+class Budget(Config):
+    """What may be spent: the run stops cleanly before going beyond any of these, and a larger one goes on."""
+
+    money: float | None = Field(None, ge=0, description="in the currency of the endpoints' prices")
+    tokens: int | None = Field(None, ge=0)
+    hours: float | None = Field(None, ge=0)
+
+
+class Model(Config):
+    """A language model that rewrites: one or more servers of the same model, and how it is asked."""
+
+    # What does not change an answer, and so stays out of fingerprints.
+    VOLATILE: ClassVar[frozenset[str]] = frozenset(("batch", "budget", "tokenizer", "gpus", "tokens_per_second"))
+
+    endpoints: list[Endpoint] = Field(min_length=1, description="one or more servers of the same model")
+    format: Literal["rewrite", "edits"] = Field("rewrite", description="the whole text anew, or an edit program")
+    revision: str = Field("", description="tells apart other weights served under the same name")
+    batch: bool = Field(False, description="through the batch API of the first endpoint: cheaper, within a day")
+    budget: Budget | None = None
+    tokenizer: str | None = Field(None, description="folder with its tokenizer.json, for plans and chunk_tokens")
+    gpus: float | None = Field(None, gt=0, description="behind all its endpoints, for plans")
+    tokens_per_second: float | None = Field(None, gt=0, description="written by all its endpoints, for plans")
+
+    @field_validator("endpoints", mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _same_model(self) -> Model:
+        if len({e.model for e in self.endpoints}) > 1:
+            raise ValueError("endpoints of one model must name the same model")
+        return self
+
+
 class Align(Config):
     """Rewriting by a code of conduct."""
 
+    VOLATILE: ClassVar[frozenset[str]] = frozenset(("engine", "policy", "packs", "quran", "benchmarks"))
+
     policy: str = "default"  # the name of a policy that ships with Fitra, or a folder
-    rewriter: Literal["rules", "endpoint"] = "rules"
-    endpoint: Endpoint | None = None
+    packs: list[str] = Field([], description="regional packs on top of the policy")
     languages: list[str] = ["ar", "arz", "apc"]  # other documents pass unchanged
-    chunk_chars: int = Field(4000, ge=200)
+    triage: Literal["auto", "all"] = Field("auto", description="all: every document goes to a model where there is one")
+    worker: Model | None = Field(None, description="takes what the rules cannot repair; without models the rules alone")
+    expert: Model | None = Field(None, description="takes what the worker could not, or all that without a worker")
     retries: int = Field(1, ge=0, description="asks again this often when a gate refuses, with its complaint")
+    chunk_chars: int = Field(4000, ge=200)
+    chunk_tokens: int | None = Field(None, ge=64, description="with a model's tokenizer: also at most so many tokens")
+    context_chars: int = Field(300, ge=0, description="of the text before a chunk, shown to the model with it")
     quran: str | None = None  # a parquet/txt file with the verses that must survive, one per row
+    benchmarks: list[Benchmark] = Field([], description="evaluation sets that no rewrite may recite")
+    engine: Engine = Engine()
+
+    def lasting(self) -> dict[str, Any]:
+        """What a result depends on: not speed or patience, nor what is known by its content (policy, files)."""
+        config = self.model_dump(mode="json", exclude=set(self.VOLATILE))
+        for tier, model in self.models().items():
+            asked = model.endpoints[0].model_dump(mode="json", exclude=set(Endpoint.VOLATILE))
+            config[tier] = model.model_dump(mode="json", exclude={*Model.VOLATILE, "endpoints"}) | {"asked": asked}
+        return config
+
+    def models(self) -> dict[str, Model]:
+        """The models there are, in the order they are tried."""
+        return {k: m for k, m in (("worker", self.worker), ("expert", self.expert)) if m is not None}

@@ -29,8 +29,8 @@ def check(out: Path, recipe: Recipe | None = None) -> list[tuple[str, bool, str]
     found.append(("memory", memory is None or memory >= 4, f"{memory:.0f} GiB" if memory else "unknown"))
     found.append(_gpu("torch" in versions))
     found.append(_disk(out))
-    if recipe and recipe.align and recipe.align.endpoint:
-        found.append(_endpoint(recipe.align.endpoint.base_url))
+    if recipe and recipe.align:
+        found += [_endpoint(e.base_url) for m in recipe.align.models().values() for e in m.endpoints]
     return found
 
 

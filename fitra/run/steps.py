@@ -137,8 +137,10 @@ def _align(recipe: Recipe, ledger: Path) -> Step:
 
         return align.align(cfg, at["corpus"], out, ledger=ledger)
 
-    policy = (cfg.policy,) if "/" in cfg.policy else ()
-    return Step("align", cfg, ("corpus",), _paths(cfg.quran, *policy), make, {"rewriter": cfg.rewriter})
+    folders = [p for p in (cfg.policy, *cfg.packs) if "/" in p]
+    key = cfg.lasting() | {"policy": cfg.policy, "packs": cfg.packs}
+    files = _paths(cfg.quran, *folders, *(b.path for b in cfg.benchmarks))
+    return Step("align", key, ("corpus",), files, make, {"models": ", ".join(cfg.models()) or "none"})
 
 
 def _base(recipe: Recipe) -> Step:

@@ -1,0 +1,62 @@
+"""What a model is asked: the policy as one prefix that all requests share, the text between marks, context, complaint.
+
+The corpus text is material: it stands between marks made of a hash of it, so it cannot hold them, and templates are
+filled in one pass, so braces in it mean nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fitra import llm
+from fitra.align import edits
+from fitra.align.masking import Masked
+from fitra.artifacts import digest
+from fitra.policy import Policy, render
+
+__all__ = ["PLACEHOLDER", "fingerprint", "messages", "system"]
+
+PLACEHOLDER = "⟦1a2b3c4d:0⟧"  # shown in prompts: what a placeholder looks like
+
+
+def fill(template: str, **values: str) -> str:
+    """Replace each {name} in one pass: braces in what is filled in mean nothing."""
+    return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), template)
+
+
+def system(policy: Policy, tier: str, form: str = "rewrite") -> str:
+    """What all requests to the 'worker' or the 'expert' begin with, in the form 'rewrite' or 'edits'."""
+    if tier == "worker":
+        # It has learnt the rules: a paragraph is enough, the first for rewriting, the second for edit programs.
+        parts = re.split(r"\n\s*\n", policy.prompts["worker"].strip())
+        template = parts[-1] if form == "edits" else parts[0]
+    else:
+        template = policy.prompts["edits" if form == "edits" else "expert"]
+    return fill(
+        template,
+        rules=render(policy), policy_id=policy.id, policy_version=str(policy.version), placeholder=PLACEHOLDER,
+    )  # fmt: skip
+
+
+def fingerprint(policy: Policy, tier: str, form: str) -> str:
+    """Identity of the prompts that a model is asked with (12 hex digits): it stands in every row."""
+    turns = [policy.prompts[name] for name in ("text", "context", "retry")]
+    return digest([system(policy, tier, form), *turns])[:12]
+
+
+def messages(
+    policy: Policy, masked: Masked, *, form: str = "rewrite", context: str = "", reply: str = "", complaint: str = ""
+) -> list[llm.Message]:
+    """The turns after the system prompt: context and text, and after a refusal the last reply and the complaint."""
+    text = edits.numbered(masked.text) if form == "edits" else masked.text
+    user = fill(policy.prompts["text"], text=text, nonce=masked.nonce)
+    if context:
+        # Written by whoever wrote the text before: it must not close the marks of this one.
+        context = re.sub(masked.nonce, "", context, flags=re.I)
+        user = fill(policy.prompts["context"], context=context, nonce=masked.nonce) + user
+    turns = [{"role": "user", "content": user}]
+    if complaint:
+        if reply:
+            turns.append({"role": "assistant", "content": reply})
+        turns.append({"role": "user", "content": fill(policy.prompts["retry"], complaint=complaint)})
+    return turns
