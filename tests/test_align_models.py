@@ -144,6 +144,27 @@ def test_no_rewrite_may_recite_an_evaluation_set(tmp_path: Path) -> None:
     assert refused["tier"] == "rules" or refused["state"] == "keep_original"
 
 
+def test_a_judge_looks_at_claims_and_its_failure_is_no_pass(tmp_path: Path) -> None:
+    import shutil
+
+    mine = Path(shutil.copytree(Path(policy.__file__).parent / "default", tmp_path / "mine"))
+    at = mine / "policy.yaml"
+    at.write_text(at.read_text(encoding="utf-8").replace("claims_share: 0.0", "claims_share: 1.0"), "utf-8")
+    kept = '{"claims": [{"claim": "c", "verdict": "kept"}]}'
+    said = {"أول": kept, "ثان": kept.replace("kept", "changed"), "ثالث": "لا أدري"}
+
+    def reply(messages: list[llm.Message], sampling: Any, schema: Any) -> str:
+        return next(v for k, v in said.items() if k in messages[0]["content"])
+
+    texts = [f"نص   {k} هنا للقراءة ." for k in said] + [CLEAN]
+    backends = {"judge": llm.FunctionBackend("j", reply)}
+    align(Align(policy=str(mine)), corpus(tmp_path / "c", texts), tmp_path / "a", backends=backends)
+    rows = rows_of(tmp_path / "a")
+    assert [r["state"] for r in rows] == ["accept", "keep_original", "keep_original", "unchanged"]
+    assert [len(r["keys"]) for r in rows] == [1, 1, 1, 0]
+    assert all("claims" in r["verdicts"] for r in rows[:3]) and "judge failed" in rows[2]["reason"]
+
+
 # --- plans
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from fitra import policy
 from fitra.align import gates, masking, prompts, rewrite, rules, triage
-from fitra.align.models import Tokens, routes
+from fitra.align.models import Tokens, judge, routes
 from fitra.artifacts import canonical_json, worst_licence
 from fitra.errors import FitraError
 from fitra.llm import Backend
 from fitra.recipe import Align
 from fitra.signals import contamination, toxicity
 
-__all__ = ["Document", "Open", "Work", "begin", "finish"]
+__all__ = ["Document", "Open", "Row", "Work", "begin", "finish", "refuse"]
 
 Document = Mapping[str, Any]
 Row = dict[str, Any]
@@ -36,7 +36,7 @@ class Work:
         self.policy = policy.load(cfg.policy)
         self.rules = rules.compile_rules(self.policy)
         self.verses = masking.load_verses(cfg.quran)
-        self.routes = routes(cfg, backends)
+        self.routes, self.judge = routes(cfg, backends), judge(cfg, backends)
         self.tokens = None
         if cfg.chunk_tokens and self.routes:
             self.tokens = Tokens.of(cfg.models()[self.routes[0].tier])
@@ -243,6 +243,14 @@ def _refused(
     if heading and state == "keep_original":
         return _row(doc, masked, attempt, "quarantine", f"unsafe ({heading}), {why}", tier, work, verdicts)
     return _row(doc, masked, attempt, state, why, tier, work, verdicts)
+
+
+def refuse(
+    doc: Document, attempt: str | None, why: str, verdicts: Sequence[gates.Verdict], tier: str, work: Work, state: str
+) -> Row:  # fmt: skip
+    """The row of a document whose rewrite was refused after all; `state` is what the policy says of it."""
+    masked = masking.mask(doc["text"] or "", work.verses)
+    return _refused(doc, masked, attempt, why, verdicts, tier, work, state)
 
 
 def _row(

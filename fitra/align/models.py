@@ -11,13 +11,13 @@ from fitra.align.rewrite import Route
 from fitra.errors import FitraError
 from fitra.recipe import Align, Model
 
-__all__ = ["Tokens", "budget", "routes"]
+__all__ = ["Tokens", "budget", "judge", "routes"]
 
 
 def routes(cfg: Align, backends: Mapping[str, llm.Backend] | None = None) -> list[Route]:
     """The models in the order they are tried: worker, then expert. `backends` by tier replace those of the recipe."""
     given = dict(backends or {})
-    if unknown := set(given) - {"worker", "expert"}:
+    if unknown := set(given) - {"worker", "expert", "judge"}:
         raise ValueError(f"no such tier: {sorted(unknown)}")
     out = []
     for tier in ("worker", "expert"):
@@ -29,6 +29,17 @@ def routes(cfg: Align, backends: Mapping[str, llm.Backend] | None = None) -> lis
             batch = model.endpoints[0] if model.batch else None
             out.append(Route(tier, backend, model.format, budget(model), batch, model.revision))
     return out
+
+
+def judge(cfg: Align, backends: Mapping[str, llm.Backend] | None = None) -> Route | None:
+    """The model that looks at claims, where the recipe names one."""
+    if backends and "judge" in backends:
+        return Route("judge", backends["judge"], budget=budget(cfg.judge))
+    if cfg.judge is None:
+        return None
+    return Route(
+        "judge", llm.EndpointBackend(cfg.judge.endpoints, revision=cfg.judge.revision), "rewrite", budget(cfg.judge)
+    )
 
 
 def budget(model: Model | None) -> llm.Budget | None:

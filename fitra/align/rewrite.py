@@ -146,7 +146,9 @@ def stream(
     endpoint is down or a budget spent; whatever was answered until then stays in the ledger.
     """
     if not routes:
-        raise ValueError("no model to ask")
+        for chunk in pieces:
+            raise ValueError(f"no model to ask about {chunk.id}")
+        return
     first, rest = routes[0], routes[1:]
     judge = partial(_judge, policy=policy, benchmarks=benchmarks)
     waiting: list[Chunk] = []

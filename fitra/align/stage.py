@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fitra import engine, llm
-from fitra.align import gates, plan, rewrite
+from fitra.align import claims, gates, plan, rewrite
 from fitra.align.documents import Open, Work, begin, finish
 from fitra.artifacts import (
     DOCUMENT_SCHEMA,
@@ -84,7 +84,8 @@ def align(
             total = sum(s.rows for s in shards)
             done = track(range(total), "align", total)
             _step(done, sum(s.rows for s in shards if s.done))  # by an earlier run
-            for n in _with_models(shards, work, ledger) if work.routes else _without(shards, cfg):
+            asked = bool(work.routes or work.judge)
+            for n in _with_models(shards, work, ledger) if asked else _without(shards, cfg):
                 _step(done, n)
             _step(done, total)
             _sum_up(st, work, shards, ledger)
@@ -99,7 +100,7 @@ def _step(bar: Iterator[int], n: int) -> None:
 
 def _config(cfg: Align, work: Work) -> dict[str, Any]:
     config = cfg.lasting() | {"policy": work.policy.hash, "gates": gates.GATES_VERSION}
-    for route in work.routes:
+    for route in [*work.routes, *([work.judge] if work.judge else [])]:
         config[route.tier] = {**(config[route.tier] or {}), "identity": route.backend.identity}
     return config
 
@@ -230,10 +231,12 @@ class _Waiting:
     open: int = 0
     begun: bool = False
 
-    def put(self) -> None:
+    def put(self, work: Work, ledger: Path) -> None:
         """Put the shard into place, if nothing of it is open any more."""
         if self.begun and not self.open:
-            _put(self.shard, self.docs, [r for r in self.rows if r is not None])
+            rows = [r for r in self.rows if r is not None]
+            claims.look(rows, self.docs, work, ledger)
+            _put(self.shard, self.docs, rows)
 
 
 @dataclass
@@ -241,6 +244,7 @@ class _Flow:
     """Chunks on their way out, and where each comes back to."""
 
     work: Work
+    ledger: Path
     at: dict[str, tuple[_Waiting, Open, int]] = field(default_factory=dict)
     done: int = 0  # documents
 
@@ -260,7 +264,7 @@ class _Flow:
                         self.at[chunk.id] = (waiting, doc, start)
                         yield chunk
             waiting.begun = True
-            waiting.put()
+            waiting.put(self.work, self.ledger)
 
     def settled(self, chunk: rewrite.Chunk) -> None:
         waiting, doc, start = self.at.pop(chunk.id)
@@ -269,12 +273,12 @@ class _Flow:
             waiting.rows[start + doc.n] = finish(doc, self.work)
             waiting.open -= 1
             self.done += 1
-            waiting.put()
+            waiting.put(self.work, self.ledger)
 
 
 def _with_models(shards: Sequence[Shard], work: Work, ledger: Path) -> Iterator[int]:
     """Yields how many documents are done since last time."""
-    flow = _Flow(work)
+    flow = _Flow(work, ledger)
     stream = rewrite.stream(
         flow.chunks(shards), work.routes, work.policy, ledger, retries=work.cfg.retries, benchmarks=work.index
     )

@@ -94,6 +94,7 @@ class Align(Config):
     triage: Literal["auto", "all"] = Field("auto", description="all: every document goes to a model where there is one")
     worker: Model | None = Field(None, description="takes what the rules cannot repair; without models the rules alone")
     expert: Model | None = Field(None, description="takes what the worker could not, or all that without a worker")
+    judge: Model | None = Field(None, description="looks at the policy's claims_share of what was accepted")
     retries: int = Field(1, ge=0, description="asks again this often when a gate refuses, with its complaint")
     chunk_chars: int = Field(4000, ge=200)
     chunk_tokens: int | None = Field(None, ge=64, description="with a model's tokenizer: also at most so many tokens")
@@ -105,7 +106,7 @@ class Align(Config):
     def lasting(self) -> dict[str, Any]:
         """What a result depends on: not speed or patience, nor what is known by its content (policy, files)."""
         config = self.model_dump(mode="json", exclude=set(self.VOLATILE))
-        for tier, model in self.models().items():
+        for tier, model in {**self.models(), **({"judge": self.judge} if self.judge else {})}.items():
             asked = model.endpoints[0].model_dump(mode="json", exclude=set(Endpoint.VOLATILE))
             config[tier] = model.model_dump(mode="json", exclude={*Model.VOLATILE, "endpoints"}) | {"asked": asked}
         return config
