@@ -29,7 +29,8 @@ from fitra.recipe import Align, Model
 
 __all__ = ["SAMPLE", "actual", "first", "plan"]
 
-SAMPLE = 400  # documents
+SAMPLE = 500  # documents
+DRAWS = 400  # of the bootstrap
 KNOWN = 50  # answers in the ledger from which its figures are trusted
 # Bytes of UTF-8 a token, between vocabularies that know Arabic well and those that do not (docs/vocab.md).
 BYTES_PER_TOKEN = (2.0, 6.5)
@@ -172,26 +173,31 @@ def _of_model(
 
 
 class _Sums:
-    """Totals over the corpus of what sampled documents ask, as 95% intervals of the sample's mean."""
+    """Totals over the corpus of what sampled documents ask: 95% bootstrap intervals, since few documents ask most."""
 
     def __init__(self, asked: Sequence[_Asked], sampled: int, scale: float) -> None:
-        self.asked, self.sampled, self.scale = asked, sampled, scale
+        self.asked, self.sampled, self.scale = asked, max(1, sampled), scale
+        draws = np.random.default_rng(0).integers(0, self.sampled, (DRAWS, self.sampled))
+        self._times = np.stack([np.bincount(d, minlength=self.sampled) for d in draws])
 
-    def _interval(self, of: Any) -> Range:
+    def _totals(self, of: Any) -> Any:
+        """The sum over the sample, drawn anew DRAWS times, times what the sample stands for."""
+        values = np.zeros(self.sampled)
         by: dict[int, float] = defaultdict(float)
         for a in self.asked:
             by[a.document] += of(a)
-        values = np.zeros(max(1, self.sampled))
         values[: len(by)] = list(by.values())
-        mean, n = float(values.mean()), len(values)
-        spread = 0.0 if self.scale <= 1 or n < 2 else 1.96 * float(values.std(ddof=1)) / math.sqrt(n)
-        return max(0.0, mean - spread) * n * self.scale, (mean + spread) * n * self.scale
+        if self.scale <= 1:  # the sample is the corpus
+            return np.array([values.sum()])
+        return self._times @ values * self.scale
 
     def low(self, of: Any) -> float:
-        return self._interval(of)[0]
+        """The lower end."""
+        return float(np.quantile(self._totals(of), 0.025))
 
     def high(self, of: Any) -> float:
-        return self._interval(of)[1]
+        """The upper end."""
+        return float(np.quantile(self._totals(of), 0.975))
 
 
 def _money(prefix: Range, prompt: Range, completion: Range, model: Model | None) -> list[float] | None:
