@@ -1,4 +1,4 @@
-"""The English base: a folder that exists, or a tiny Llama trained here from nothing (the quickstart's)."""
+"""The base: a folder that exists, or a tiny Llama trained here from nothing (the quickstart's, or a tiny worker's)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from fitra import lm, recipe, train
-from fitra.artifacts import licence_of, open_stage, read_manifest
+from fitra.artifacts import licence_of, open_stage, read_manifest, worst_licence
 from fitra.errors import FitraError
 from fitra.pretrain import sources
 
@@ -28,38 +28,48 @@ def make_base(cfg: recipe.Base, corpus: Path, seed: int, out: Path) -> dict[str,
     """Make `out/model`, the English base that the rest adapts, and return the manifest.
 
     With `cfg.path` that folder is linked and nothing is trained. Else a byte-level BPE and a Llama of `cfg.scratch`
-    are trained on the English documents of `corpus` (a stage folder with documents/), and on nothing else.
-    Raises FitraError when the model folder cannot be read or the corpus has no English documents.
+    are trained on the documents of `cfg.languages` in `corpus` (a stage folder with documents/), and on nothing else.
+    Raises FitraError when the model folder cannot be read or the corpus has no documents of a language.
     """
     if cfg.path:
         return _link(cfg, Path(cfg.path), seed, out)
-    english = sources.documents(corpus, ["en"])["en"]
-    if not english.texts:
-        raise FitraError(f"{corpus}: no English documents (lang 'en').", "Add an English source, or set base.path.")
+    read = sources.documents(corpus, cfg.languages)
+    if missing := [lang for lang in cfg.languages if not read[lang].texts]:
+        raise FitraError(f"{corpus}: no documents of language '{missing[0]}'.", "Add a source, or set base.path.")
+    licence = worst_licence([of.licence for of in read.values()])
+    texts = [text for of in read.values() for text in of.texts]
     config = {"base": cfg, "seed": seed}
     with open_stage(
-        out, stage="base", config=config, inputs={"corpus": corpus}, licence_class=english.licence
+        out, stage="base", config=config, inputs={"corpus": corpus}, licence_class=licence
     ) as st:  # fmt: skip
         if st.done:
             return read_manifest(out)
-        tokenizer = train_tokenizer(english.texts, cfg.scratch.vocab_size)
+        tokenizer = train_tokenizer(texts, cfg.scratch.vocab_size)
         model = small_llama(cfg.scratch, tokenizer, seed)
         seq_len = min(cfg.train.seq_len, cfg.scratch.max_positions)
-        rows = {"en": train.pack(tokenizer, train.shuffled(english.texts, seed), seq_len)}
-        counts = {"en": max(1, cfg.train.tokens // seq_len)}
+        rows = {k: train.pack(tokenizer, train.shuffled(of.texts, seed), seq_len) for k, of in read.items()}
+        counts = _shares({k: len(r) for k, r in rows.items()}, max(1, cfg.train.tokens // seq_len))
         batches = train.Packed(rows, counts, max(1, cfg.train.batch_tokens // seq_len), seed)
         log = train.fit(
-            model, batches, cfg.train, out, seed=seed, groups=["en"], identity=st.fingerprint, description="base"
+            model, batches, cfg.train, out, seed=seed, groups=list(rows), identity=st.fingerprint, description="base"
         )
         with st.folder("model") as tmp:
             model.save_pretrained(tmp)
             tokenizer.save_pretrained(tmp)
-        st.counts |= {"documents": len(english.texts), "tokens": log[-1]["tokens"], "steps": log[-1]["step"]}
+        st.counts |= {"documents": len(texts), "tokens": log[-1]["tokens"], "steps": log[-1]["step"]}
         st.counts["parameters"] = sum(p.numel() for p in model.parameters())
-        st.counts["repeats"] = round(counts["en"] / len(rows["en"]), 3)
+        st.counts["repeats"] = round(sum(counts.values()) / sum(map(len, rows.values())), 3)
         st.notes["loss"] = log[-1]["loss"]
         shutil.rmtree(out / "checkpoint", ignore_errors=True)
         return st.commit()
+
+
+def _shares(sizes: dict[str, int], total: int) -> dict[str, int]:
+    """`total` rows among languages, as their sizes are."""
+    held, out = sum(sizes.values()), {}
+    for name, size in sizes.items():
+        out[name] = max(1, round(total * size / held))
+    return out
 
 
 def _link(cfg: recipe.Base, path: Path, seed: int, out: Path) -> dict[str, Any]:

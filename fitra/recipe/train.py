@@ -37,9 +37,10 @@ class Scratch(Config):
 
 
 class Base(Config):
-    """The English base: a model folder, or one made here (`scratch`)."""
+    """The base: a model folder, or one made here (`scratch`)."""
 
     path: str | None = None
+    languages: list[Literal["ar", "en"]] = Field(["en"], min_length=1, description="of what the one made here reads")
     scratch: Scratch = Scratch()
     train: Train = Train(tokens=900_000)
 

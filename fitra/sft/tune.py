@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from fitra import lm, recipe, train
 from fitra.artifacts import Stage, licence_of, open_stage, read_manifest, worst_licence
 from fitra.errors import FitraError
-from fitra.sft.template import prepare_tokenizer, without_chat_tokens
+from fitra.lm.chat import prepare_tokenizer, without_chat_tokens
 
 NEEDED = ("instruction", "output")
 GROUPS = ("ar", "en", "other")
