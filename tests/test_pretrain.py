@@ -79,7 +79,7 @@ def test_base_from_a_folder_is_linked(base: Path, tmp_path: Path) -> None:
 
 
 def test_base_without_english_or_with_a_bad_shape_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FitraError, match="no English"):
+    with pytest.raises(FitraError, match="language 'en'"):
         pretrain.make_base(recipe.Base(), corpus(tmp_path / "c", english=0), 7, tmp_path / "b")
     folder = corpus(tmp_path / "d")
     with pytest.raises(FitraError, match="vocab_size"):
