@@ -33,6 +33,7 @@ class Work:
         self, cfg: Align, backends: Mapping[str, Backend] | None = None, index: contamination.Index | None = None
     ) -> None:
         self.cfg, self.index = cfg, index
+        self.given: Mapping[str, Row] = {}  # rows of an earlier stage, by id
         self.policy = policy.load(cfg.policy)
         self.rules = rules.compile_rules(self.policy)
         self.verses = masking.load_verses(cfg.quran)
@@ -86,6 +87,9 @@ def begin(docs: Sequence[Document], work: Work) -> tuple[list[Row | None], list[
     rows: list[Row | None] = [None] * len(docs)
     seen: list[_Seen] = []
     for n, doc in enumerate(docs):
+        if (held := work.given.get(doc["id"])) and held["original"] == (doc["text"] or ""):
+            rows[n] = dict(held)
+            continue
         if doc["lang"] not in work.cfg.languages:
             rows[n] = _row(doc, None, doc["text"] or "", "unchanged", "language: not asked for", "untouched", work)
             continue

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fitra import engine, llm
-from fitra.align import claims, gates, plan, rewrite
+from fitra.align import claims, gates, plan, programme, rewrite
 from fitra.align.documents import Open, Work, begin, finish
 from fitra.artifacts import (
     DOCUMENT_SCHEMA,
@@ -59,19 +59,25 @@ def align(
     ledger: Path | None = None,
     *,
     backends: Mapping[str, llm.Backend] | None = None,
+    given: Path | None = None,
 ) -> dict[str, Any]:
     """Align the documents of a corpus stage; returns the manifest.
 
     Writes `rows/` (ROW_SCHEMA: every document with original, rewrite, state, reason, verdicts) and `documents/`
     (DOCUMENT_SCHEMA: what goes on, with `parent_id` set where the text changed). `ledger` defaults to `out/ledger`;
-    `backends` ('worker', 'expert') replace the endpoints of the recipe, as tests do. Raises FitraError for a bad
-    policy, a missing corpus, an endpoint that is down, a budget that is spent: finished shards and paid answers stay.
+    `given` is an align stage under the same policy whose rows are taken over: the seed is not rewritten again.
+    `backends` ('worker', 'expert', 'judge') replace the endpoints of the recipe, as tests do.
+
+    Raises FitraError for a bad policy, a missing corpus, an endpoint that is down, a budget that is spent: finished
+    shards and paid answers stay.
     """
     out = Path(out)
     ledger = Path(ledger or out / "ledger")
     work = Work(cfg, backends)
     read_manifest(corpus)
-    with open_stage(out, stage="align", config=_config(cfg, work), inputs=_inputs(cfg, corpus), version=VERSION) as st:
+    work.given = programme.taken(given)
+    inputs = _inputs(cfg, corpus) | ({"given": given} if given else {})
+    with open_stage(out, stage="align", config=_config(cfg, work), inputs=inputs, version=VERSION) as st:
         if not st.done:
             _same_run(out, st.fingerprint)
             parts = table_parts(corpus, "documents")

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from fitra.artifacts import as_written
 from fitra.errors import FitraError
-from fitra.recipe.align import Align, Budget, Endpoint, Model, Price
+from fitra.recipe.align import Align, Budget, Endpoint, Model, Price, Seed
 from fitra.recipe.base import Config
 from fitra.recipe.contamination import Benchmark, Contamination
 from fitra.recipe.corpus import Corpus, Dedupe, Lines, Source, Toxicity
@@ -27,6 +27,7 @@ from fitra.recipe.engine import Engine
 from fitra.recipe.evaluate import Evaluate, World
 from fitra.recipe.filters import Filters
 from fitra.recipe.train import Base, Mixture, Prefer, Pretrain, Scratch, Sft, Train, Vocab
+from fitra.recipe.worker import Worker
 
 __all__ = [
     "Align",
@@ -49,11 +50,13 @@ __all__ = [
     "Price",
     "Recipe",
     "Scratch",
+    "Seed",
     "Sft",
     "Source",
     "Toxicity",
     "Train",
     "Vocab",
+    "Worker",
     "World",
     "load",
 ]  # fmt: skip

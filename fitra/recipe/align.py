@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from fitra.recipe.base import Config
 from fitra.recipe.contamination import Benchmark
 from fitra.recipe.engine import Engine
+from fitra.recipe.worker import Worker
 
 
 class Price(Config):
@@ -83,10 +84,20 @@ class Model(Config):
         return self
 
 
+class Seed(Config):
+    """The documents that the expert rewrites for the worker to learn from (the paper's section on seed data)."""
+
+    documents: int = Field(1000, ge=1)
+    by: Literal["random", "high", "low"] = Field("random", description="high or low perplexity under `model`")
+    model: str | None = None
+
+
 class Align(Config):
     """Rewriting by a code of conduct."""
 
-    VOLATILE: ClassVar[frozenset[str]] = frozenset(("engine", "policy", "packs", "quran", "benchmarks"))
+    VOLATILE: ClassVar[frozenset[str]] = frozenset(
+        ("engine", "policy", "packs", "quran", "benchmarks", "seed", "train")
+    )
 
     policy: str = "default"  # the name of a policy that ships with Fitra, or a folder
     packs: list[str] = Field([], description="regional packs on top of the policy")
@@ -102,6 +113,9 @@ class Align(Config):
     quran: str | None = None  # a parquet/txt file with the verses that must survive, one per row
     benchmarks: list[Benchmark] = Field([], description="evaluation sets that no rewrite may recite")
     engine: Engine = Engine()
+    # Only in a whole run: the expert writes a seed, a worker learns from it and does the rest.
+    seed: Seed = Seed()
+    train: Worker | None = Field(None, description="train a worker on what the expert made of the seed")
 
     def lasting(self) -> dict[str, Any]:
         """What a result depends on: not speed or patience, nor what is known by its content (policy, files)."""

@@ -6,63 +6,20 @@ changed recipe makes new folders beside the old ones and never mixes with them, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fitra import __version__, tables
-from fitra.artifacts import MANIFEST, config_dict, fingerprint
+from fitra import tables
 from fitra.errors import FitraError
-from fitra.recipe import Config, Engine, Recipe, Source, World
+from fitra.recipe import Engine, Recipe, Source, World
+from fitra.run import alignment
+from fitra.run.step import Folders, Step, files_of, finished, folder_of, paths_of
 from fitra.signals import data_hash
 
+__all__ = ["Folders", "Step", "finished", "folder_of", "plan"]
+
 WriteWorld = Callable[[World, int, Path], Any]
-Folders = Mapping[str, Path]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One stage of a run: `make(folder, folders_of_needed_steps)` writes it; `files` are inputs outside the run."""
-
-    name: str
-    config: Config | Mapping[str, Any]
-    needs: tuple[str, ...]
-    files: tuple[Path, ...]
-    make: Callable[[Path, Folders], Any]
-    work: dict[str, Any] = field(default_factory=dict)  # what a dry run shows
-
-
-def folder_of(step: Step, out: Path, folders: Folders, seed: int) -> Path:
-    """Where the result of a step lies; its needed steps must be finished, its files must exist."""
-    inputs: dict[str, Any] = {n: folders[n] for n in step.needs}
-    inputs["files"] = list(step.files)
-    key = fingerprint(step.name, {"config": config_dict(step.config), "seed": seed, "fitra": __version__}, inputs)
-    return out / f"{step.name}-{key[:12]}"
-
-
-def finished(folder: Path) -> bool:
-    """Whether a stage folder is committed."""
-    return (folder / MANIFEST).is_file()
-
-
-def _files(paths: list[str]) -> tuple[Path, ...]:
-    found: list[Path] = []
-    for p in map(Path, paths):
-        if any(c in p.name for c in "*?["):
-            hits = sorted(p.parent.glob(p.name))
-            if not hits:
-                raise FitraError(f"{p}: nothing matches.", "Check the path in the recipe.")
-            found += hits
-        elif p.exists():
-            found.append(p)
-        else:
-            raise FitraError(f"{p}: no such file or folder.", "Check the path in the recipe.")
-    return tuple(found)
-
-
-def _paths(*values: str | None) -> tuple[Path, ...]:
-    return _files([v for v in values if v])
 
 
 def plan(recipe: Recipe, ledger: Path, write_world: WriteWorld | None) -> list[Step]:
@@ -76,7 +33,7 @@ def plan(recipe: Recipe, ledger: Path, write_world: WriteWorld | None) -> list[S
         steps.append(_world(recipe.world, seed, write_world))
     steps.append(_corpus(recipe, world))
     if recipe.align:
-        steps.append(_align(recipe, ledger))
+        steps += alignment.steps(recipe, ledger)
     if recipe.base and not recipe.base.path:
         steps.append(_base(recipe))
     if recipe.vocab:
@@ -124,23 +81,8 @@ def _corpus(recipe: Recipe, world: tuple[str, ...]) -> Step:
     if remote := [p for p in paths if "://" in p]:
         key["remote"] = [tables.identity(f) for p in remote for f in tables.resolve(p)]
     others = [*cfg.dedupe.against, *(b.path for b in cfg.contamination.benchmarks)]
-    files = _files([*(p for p in paths if "://" not in p), *others])
+    files = files_of([*(p for p in paths if "://" not in p), *others])
     return Step("corpus", key, world, files, make, {"sources": len(cfg.inputs)})
-
-
-def _align(recipe: Recipe, ledger: Path) -> Step:
-    cfg = recipe.align
-    assert cfg is not None
-
-    def make(out: Path, at: Folders) -> Any:
-        from fitra import align
-
-        return align.align(cfg, at["corpus"], out, ledger=ledger)
-
-    folders = [p for p in (cfg.policy, *cfg.packs) if "/" in p]
-    key = cfg.lasting() | {"policy": cfg.policy, "packs": cfg.packs}
-    files = _paths(cfg.quran, *folders, *(b.path for b in cfg.benchmarks))
-    return Step("align", key, ("corpus",), files, make, {"models": ", ".join(cfg.models()) or "none"})
 
 
 def _base(recipe: Recipe) -> Step:
@@ -210,7 +152,7 @@ def _pretrain(recipe: Recipe, arm: str, world: tuple[str, ...]) -> Step:
         parallel = [Path(p) for p in cfg.parallel] + [at[w] / "parallel.parquet" for w in world]
         return pretrain.continue_pretraining(cfg, model(at), at[documents], recipe.seed, out, parallel=parallel)
 
-    files = files + _files(cfg.parallel)
+    files = files + files_of(cfg.parallel)
     return Step(f"pretrain-{arm}", cfg, (*needs, documents, *world), files, make, {"tokens": cfg.train.tokens})
 
 
@@ -225,7 +167,7 @@ def _sft(recipe: Recipe, arm: str, world: tuple[str, ...]) -> Step:
         return sft.tune(cfg, at[f"pretrain-{arm}"] / "model", instructions, recipe.seed, out)
 
     needs = (f"pretrain-{arm}", *world)
-    return Step(f"sft-{arm}", cfg, needs, _files(cfg.instructions), make, {"tokens": cfg.train.tokens})
+    return Step(f"sft-{arm}", cfg, needs, files_of(cfg.instructions), make, {"tokens": cfg.train.tokens})
 
 
 def _prefer(recipe: Recipe, arm: str, world: tuple[str, ...]) -> Step:
@@ -239,7 +181,7 @@ def _prefer(recipe: Recipe, arm: str, world: tuple[str, ...]) -> Step:
         return prefer.prefer(cfg, at[f"sft-{arm}"] / "model", prompts, recipe.seed, out)
 
     needs = (f"sft-{arm}", *world)
-    return Step(f"prefer-{arm}", cfg, needs, _files(cfg.prompts), make, {"prompts": cfg.limit})
+    return Step(f"prefer-{arm}", cfg, needs, files_of(cfg.prompts), make, {"prompts": cfg.limit})
 
 
 def _evaluate(recipe: Recipe, name: str, stage: str, world: tuple[str, ...]) -> Step:
@@ -252,5 +194,5 @@ def _evaluate(recipe: Recipe, name: str, stage: str, world: tuple[str, ...]) -> 
 
         return evaluate.evaluate(cfg, model(at), recipe.seed, out, world=at.get("world"))
 
-    files = files + _paths(cfg.acva, cfg.exams, cfg.retention)
+    files = files + paths_of(cfg.acva, cfg.exams, cfg.retention)
     return Step(f"eval-{name}", cfg, (*needs, *world), files, make)
