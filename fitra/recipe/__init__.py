@@ -27,11 +27,12 @@ from fitra.recipe.engine import Engine
 from fitra.recipe.evaluate import Evaluate, World
 from fitra.recipe.filters import Filters
 from fitra.recipe.train import Base, Mixture, Prefer, Pretrain, Scratch, Sft, Train, Vocab
+from fitra.recipe.worker import Worker
 
 __all__ = [
     "Align", "Base", "Benchmark", "Config", "Contamination", "Corpus", "Dedupe", "Endpoint", "Engine", "Evaluate",
     "Filters", "Lines", "Mixture", "Prefer", "Pretrain", "Recipe", "Scratch", "Sft", "Source", "Toxicity", "Train",
-    "Vocab", "World", "load",
+    "Vocab", "Worker", "World", "load",
 ]  # fmt: skip
 
 ARMS = ("original", "aligned")
