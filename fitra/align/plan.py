@@ -125,7 +125,7 @@ def _counter(model: Model | None, unknown: list[str], tier: str) -> Any:
 def _asked(doc: Open, route: Route, work: Work, count: Any) -> Iterable[_Asked]:
     prefix = count([prompts.system(work.policy, route.tier, route.form)])[0]
     for chunk in doc.chunks:
-        turns = prompts.messages(work.policy, chunk.masked, form=route.form, context=chunk.context)
+        turns = prompts.messages(work.policy, route.tier, chunk.masked, form=route.form, context=chunk.context)
         prompt, text = count([turns[0]["content"], chunk.masked.text])
         yield _Asked(doc.n, prefix, (prompt[0] + 2 * TURN, prompt[1] + 2 * TURN), text)
 

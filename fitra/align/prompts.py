@@ -11,6 +11,7 @@ import re
 from fitra import llm
 from fitra.align import edits
 from fitra.align.masking import Masked
+from fitra.align.worker.prompt import instruction
 from fitra.artifacts import digest
 from fitra.policy import Policy, render
 
@@ -27,13 +28,9 @@ def fill(template: str, **values: str) -> str:
 def system(policy: Policy, tier: str, form: str = "rewrite") -> str:
     """What all requests to the 'worker' or the 'expert' begin with, in the form 'rewrite' or 'edits'."""
     if tier == "worker":
-        # It has learnt the rules: a paragraph is enough, the first for rewriting, the second for edit programs.
-        parts = re.split(r"\n\s*\n", policy.prompts["worker"].strip())
-        template = parts[-1] if form == "edits" else parts[0]
-    else:
-        template = policy.prompts["edits" if form == "edits" else "expert"]
+        return instruction(policy, "edits" if form == "edits" else "rewrite")
     return fill(
-        template,
+        policy.prompts["edits" if form == "edits" else "expert"],
         rules=render(policy), policy_id=policy.id, policy_version=str(policy.version), placeholder=PLACEHOLDER,
     )  # fmt: skip
 
@@ -45,12 +42,15 @@ def fingerprint(policy: Policy, tier: str, form: str) -> str:
 
 
 def messages(
-    policy: Policy, masked: Masked, *, form: str = "rewrite", context: str = "", reply: str = "", complaint: str = ""
+    policy: Policy, tier: str, masked: Masked, *, form: str = "rewrite", context: str = "", reply: str = "", complaint: str = ""
 ) -> list[llm.Message]:
-    """The turns after the system prompt: context and text, and after a refusal the last reply and the complaint."""
+    """The turns after the system prompt: context and text, and after a refusal the last reply and the complaint.
+
+    A worker gets the text alone, as in its training.
+    """
     text = edits.numbered(masked.text) if form == "edits" else masked.text
-    user = fill(policy.prompts["text"], text=text, nonce=masked.nonce)
-    if context:
+    user = text if tier == "worker" else fill(policy.prompts["text"], text=text, nonce=masked.nonce)
+    if context and tier != "worker":
         # Written by whoever wrote the text before: it must not close the marks of this one.
         context = re.sub(masked.nonce, "", context, flags=re.I)
         user = fill(policy.prompts["context"], context=context, nonce=masked.nonce) + user

@@ -233,7 +233,7 @@ def _job(policy: Policy, route: Route) -> llm.Job:
     def render(row: Mapping[str, Any]) -> list[llm.Message]:
         chunk: Chunk = row["chunk"]
         return prompts.messages(
-            policy, chunk.masked,
+            policy, route.tier, chunk.masked,
             form=route.form, context=chunk.context, reply=row.get("reply", ""), complaint=row.get("complaint", ""),
         )  # fmt: skip
 
