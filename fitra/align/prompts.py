@@ -42,8 +42,9 @@ def fingerprint(policy: Policy, tier: str, form: str) -> str:
 
 
 def messages(
-    policy: Policy, tier: str, masked: Masked, *, form: str = "rewrite", context: str = "", reply: str = "", complaint: str = ""
-) -> list[llm.Message]:
+    policy: Policy, tier: str, masked: Masked, *,
+    form: str = "rewrite", context: str = "", reply: str = "", complaint: str = "",
+) -> list[llm.Message]:  # fmt: skip
     """The turns after the system prompt: context and text, and after a refusal the last reply and the complaint.
 
     A worker gets the text alone, as in its training.

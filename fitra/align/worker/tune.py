@@ -15,6 +15,7 @@ from fitra.align.worker.pairs import Pair, pairs
 from fitra.align.worker.prompt import messages, target
 from fitra.artifacts import licence_of, open_stage, read_manifest, worst_licence
 from fitra.errors import FitraError
+from fitra.lm.chat import prepare_tokenizer
 from fitra.recipe import Worker
 
 VERSION = 1
@@ -24,11 +25,12 @@ GROUPS = ("changed", "unchanged")
 def tune(cfg: Worker, rows: Path, base: Path, out: Path, *, seed: int = 7) -> dict[str, Any]:
     """Train a worker; returns the manifest.
 
-    `rows` is the folder of an align stage (or its rows/), `base` a model folder with a chat template. Leaves out/model
+    `rows` is the folder of an align stage (or its rows/), `base` a model folder (one without a chat template
+    gets ours). Leaves out/model
     (merged weights, tokenizer), out/pairs (every pair with its split and target: what was trained on, and what never
     was) and out/log.jsonl (loss on changed and unchanged texts). A killed run goes on from its last checkpoint. The
     budget `train.tokens` counts tokens without padding. Pairs that give no example are counted by reason in the
-    manifest's notes. Raises FitraError when there is nothing to learn or the base has no chat template.
+    manifest's notes. Raises FitraError when there is nothing to learn.
     """
     stage = rows.parent if rows.name == "rows" else rows
     read_manifest(stage)
@@ -44,8 +46,8 @@ def tune(cfg: Worker, rows: Path, base: Path, out: Path, *, seed: int = 7) -> di
         if st.done:
             return read_manifest(out)
         m = lm.load(start, device=cfg.train.device, precision="fp32")
-        if not m.tokenizer.chat_template:
-            raise FitraError(f"{start}: no chat template.", "Tune it with `fitra sft` first, or give a chat model.")
+        if not m.tokenizer.chat_template:  # a base that never talked: it learns turns with the task
+            prepare_tokenizer(m.tokenizer, m.model)
         lost = Counter[str]()
         found = list(pairs(cfg, stage, lost))
         examples, table = _examples(m, found, cfg, held, lost)
