@@ -20,6 +20,7 @@ from fitra.signals.view import view
 __all__ = ["ANY", "FLAGGED_FROM", "Pair", "toxicity_levels"]
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 ANY = "any"  # the highest heading by the rules; the scorer's own head for toxicity as a whole
 FLAGGED_FROM = 0.5
@@ -40,7 +41,7 @@ class Pair:
 def toxicity_levels(
     documents: Sequence[Pair], rewritten: Sequence[Pair], scorer: str = "embedded", seed: int = 0
 ) -> dict[str, Any]:
-    """Figures by scorer ("rules", and the one that `scorer` names), population and heading.
+    """Figures by scorer ("rules", and the kind of the one that `scorer` names), population and heading.
 
     Populations: `documents` and `rewritten` as given (samples, they may overlap), and of each those whose original
     reaches the threshold of that scorer: `flagged`, `flagged_rewritten`. `before` and `after` are means over the
@@ -50,18 +51,20 @@ def toxicity_levels(
     """
     pairs = list({p.id: p for p in (*documents, *rewritten)}.values())
     ids = [{p.id for p in side} for side in (documents, rewritten)]
+    left = np.array([p.after is None for p in pairs], dtype=bool)
     here, changed = (np.array([p.id in side for p in pairs], dtype=bool) for side in ids)
     out: dict[str, Any] = {}
-    for name, found in zip(("rules", scorer), (_rules(pairs), _trained(pairs, scorer)), strict=True):
+    for name, found in zip(("rules", scorer.split(":")[0]), (_rules(pairs), _trained(pairs, scorer)), strict=True):
         before, after, over = found
         flagged = np.nan_to_num(before[ANY], nan=-1.0) >= over
+        unscored = np.isnan(before[ANY]) | (np.isnan(after[ANY]) & ~left)
         populations = {
             "documents": here, "rewritten": changed, "flagged": here & flagged, "flagged_rewritten": changed & flagged,
         }  # fmt: skip
         out[name] = {
             "threshold": round(over, 4),
-            "unscored": int(np.isnan(before[ANY]).sum()),
-            **{k: _population(before, after, at, over, seed) for k, at in populations.items()},
+            "unscored": int(unscored.sum()),
+            **{k: _population(before, after, at & ~unscored, left, over, seed) for k, at in populations.items()},
         }
     return out
 
@@ -120,14 +123,14 @@ def _sides(pairs: Sequence[Pair], levels: Any, over: float) -> Levels:
 
 
 def _population(
-    before: dict[str, Floats], after: dict[str, Floats], at: npt.NDArray[np.bool_], over: float, seed: int
+    before: dict[str, Floats], after: dict[str, Floats], at: Flags, left: Flags, over: float, seed: int
 ) -> dict[str, Any]:
     headings, interval = {}, None
-    gone = at & np.isnan(after[ANY]) & ~np.isnan(before[ANY])
-    both = at & ~np.isnan(before[ANY]) & ~np.isnan(after[ANY])
+    gone, both = at & left, at & ~left
     for key in before:
         limit = over if key == ANY else FLAGGED_FROM
-        was, now = before[key][both], after[key][both]
+        here = both & ~np.isnan(before[key]) & ~np.isnan(after[key])  # a scorer may not know every heading
+        was, now = before[key][here], after[key][here]
         headings[key] = {
             "before": _mean(was), "after": _mean(now), "reduction": reduction(_mean(was), _mean(now)),
             "over_before": _mean(was >= limit), "over_after": _mean(now >= limit),
