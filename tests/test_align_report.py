@@ -65,9 +65,13 @@ def rows() -> list[dict[str, Any]]:
 
 
 NOTES = {
-    "plan": {"tiers": {"worker": {"documents": 3, "tokens": [10, 20]}, HOSTILE: 2}, "tokens": [1000, 2000],
+    "plan": {"tiers": {"worker": {"documents": [3, 5], "model": HOSTILE, "prompt_tokens": [1000, 2000], "money": None},
+                       "rules": {"documents": [1, 1]}, HOSTILE: 2},
+             "documents": 90, "sampled": 9, "unknown": [HOSTILE], "prompt_tokens": [1000, 2000],
              "money": [0.5, 1.25], "hours": [1, 1], HOSTILE: HOSTILE},
-    "actual": {"tiers": {"worker": 4}, "tokens": 1500, "money": 2.5, "gpu_hours": None},
+    "actual": {"tiers": {"worker": {"documents": 4, "prompt_tokens": 900, "money": 2.5},
+                         "expert": {"prompt_tokens": 600}},
+               "possibly_paid": 0},
 }  # fmt: skip
 
 
@@ -122,10 +126,11 @@ def test_a_changed_word_is_marked_in_its_place(html: str) -> None:
 
 def test_plan_and_actual(html: str) -> None:
     words = Page(html).words
-    assert "tokens 1,000 to 2,000 1,500 as planned" in words
-    assert "money 0.5 to 1.25 2.5 above the plan" in words
-    assert "hours 1 –" in words and "gpu hours – –" in words
-    assert "tier worker documents 3, tokens 10 to 20 4" in words
+    assert "in all prompt tokens 1,000 to 2,000 1,500 as planned" in words  # 900 of one tier, 600 of another
+    assert "in all money 0.5 to 1.25 2.5 above the plan" in words
+    assert "in all hours 1 –" in words and "in all possibly paid – 0" in words
+    assert "worker documents 3 to 5 4 as planned" in words
+    assert "worker prompt tokens 1,000 to 2,000 900 below the plan" in words and "worker money – 2.5" in words
 
 
 def test_figures_stand_on_the_page(html: str, found: dict[str, Any]) -> None:

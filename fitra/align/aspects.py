@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from fitra import llm, stats
-from fitra.align import gates, layout, masking, rewrite, rules
+from fitra.align import gates, layout, masking, prompts, rewrite, rules
 from fitra.align.diff import diff
 from fitra.policy import Policy
+from fitra.policy import render as render_policy
 from fitra.signals import toxicity
 from fitra.signals.view import view
 
@@ -78,12 +79,15 @@ class Judged:
 def job(policy: Policy) -> llm.Job:
     """The job that asks a judge about rows {id, original, rewrite}."""
     template = policy.prompts.get("judge", PROMPT)
+    conduct = {"rules": render_policy(policy), "policy_id": policy.id, "policy_version": str(policy.version)}
 
     def render(row: Mapping[str, Any]) -> list[llm.Message]:
         # The mark depends on both texts, so neither can contain it by design.
         nonce = hashlib.sha256(f"{row['original']}\0{row['rewrite']}".encode("utf-8", "replace")).hexdigest()[:12]
-        values = {"nonce": nonce, "original": str(row["original"]), "rewrite": str(row["rewrite"])}
-        return [{"role": "user", "content": re.sub(r"\{(nonce|original|rewrite)\}", lambda m: values[m[1]], template)}]
+        asked = prompts.fill(
+            template, nonce=nonce, original=str(row["original"]), rewrite=str(row["rewrite"]), **conduct
+        )
+        return [{"role": "user", "content": asked}]
 
     return llm.Job("aspects", render, lambda reply, _: parse(reply), sampling={"temperature": 0.0}, schema=SCHEMA)
 

@@ -141,21 +141,42 @@ def _tiers(found: Mapping[str, Any], total: int) -> list[dict[str, Any]]:
     return out
 
 
+_NO_SUMS = ("tiers", "documents", "sampled", "unknown")
+
+
 def _cost(notes: Mapping[str, Any]) -> dict[str, Any] | None:
     """Plan against actual, tolerant of what either holds: numbers, ranges [low, high], or either by name."""
-    plan, actual = (v if isinstance(v, Mapping) else {} for v in (notes.get("plan"), notes.get("actual")))
+    plan, actual = (_mapping(notes.get(k)) for k in ("plan", "actual"))
     if not plan and not actual:
         return None
-    rows = [
-        (name, _amount(plan.get(name)), _amount(actual.get(name)), _against(plan.get(name), actual.get(name)))
-        for name in dict.fromkeys([*plan, *actual])
-        if name != "tiers"
-    ]
-    by_tier = [v if isinstance(v, Mapping) else {} for v in (plan.get("tiers"), actual.get("tiers"))]
-    tiers = [
-        (t, _amount(by_tier[0].get(t)), _amount(by_tier[1].get(t))) for t in _order({**by_tier[0], **by_tier[1]}, TIERS)
-    ]
-    return {"rows": rows, "tiers": tiers, "planned": bool(plan), "spent": bool(actual)}
+    by_tier = [{t: _quantities(v) for t, v in _mapping(side.get("tiers")).items()} for side in (plan, actual)]
+    names = [n for n in dict.fromkeys([*plan, *actual]) if n not in _NO_SUMS]
+    rows = [_line("", n, plan.get(n), actual.get(n, _sum(by_tier[1], n))) for n in names]
+    for tier in _order({**by_tier[0], **by_tier[1]}, TIERS):
+        planned, spent = (side.get(tier, {}) for side in by_tier)
+        rows += [_line(tier, n, planned.get(n), spent.get(n)) for n in dict.fromkeys([*planned, *spent])]
+    unknown = plan.get("unknown")
+    unknown = list(dict.fromkeys(map(str, unknown))) if isinstance(unknown, list) else []
+    return {"rows": rows, "planned": bool(plan), "spent": bool(actual), "unknown": unknown}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _quantities(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {"documents": value}
+
+
+def _sum(tiers: Mapping[str, Mapping[str, Any]], name: str) -> float | None:
+    found = [t[name] for t in tiers.values() if _number(t.get(name))]
+    return sum(found) if found else None
+
+
+def _line(tier: str, name: str, plan: Any, actual: Any) -> dict[str, str]:
+    return {
+        "tier": tier, "name": name, "plan": _amount(plan), "actual": _amount(actual), "verdict": _against(plan, actual),
+    }  # fmt: skip
 
 
 def _number(value: Any) -> bool:
