@@ -143,7 +143,10 @@ def test_facts_lost_and_new_are_counted() -> None:
     got = knowledge([Pair("1", NEWS, worse, True), Pair("2", NEWS, NEWS, True)])
     assert got["numbers"]["total"] == 6 and got["numbers"]["lost"] == 2 and got["numbers"]["new"] == 1
     assert got["dates"]["lost"] == 1 and got["names"]["lost"] >= 1 and got["names"]["new"] >= 1
-    assert got["links"] == {"total": 0, "lost": 0, "new": 0, "kept": None}
+    assert got["links"] == {"total": 0, "lost": 0, "new": 0, "purpose": 0, "kept": None}
+    assert got["numbers"]["purpose"] == 2
+    told = knowledge([Pair("1", NEWS, worse, True, {"numbers_lost": 1.0, "names_lost": 9.0})])
+    assert told["numbers"]["purpose"] == 1 and told["names"]["purpose"] == 0
     same = knowledge([Pair("2", NEWS, NEWS, True)])
     assert {v["kept"] for k, v in same.items() if k != "links"} == {1.0} and same["names"]["total"] >= 2
 
@@ -279,6 +282,7 @@ def test_the_embedded_judge_tells_better_from_worse() -> None:
     assert by["copy"]["moderation"] < by["good"]["moderation"] and by["insult"]["moderation"] < by["good"]["moderation"]
     assert by["invented"]["accuracy"] <= 6 < by["good"]["accuracy"]
     assert by["summary"]["detail"] < by["good"]["detail"]
+    assert by["copy"]["accuracy"] == 10  # the number in the advertisement that stayed is nothing new
     assert all(1 <= v <= 10 for s in by.values() for v in s.values())
 
 

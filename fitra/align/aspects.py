@@ -150,6 +150,7 @@ def embedded(rows: Sequence[Mapping[str, Any]], policy: Policy, verses: masking.
 def _pair(before: str, after: str, compiled: rules.Rules, verses: masking.Verses | None) -> gates.Pair:
     masked = masking.mask(before, verses)
     removed = [rewrite.reveal(r.text, masked) for r in rules.apply(masked, compiled).removed]
+    removed = [r for r in removed if r not in after]  # what could have gone and is still there is nothing new
     added = [safe for _, safe in compiled.unsafe if safe in after and safe not in before]
     return gates.Pair(before, after, removed, added, protected=None)
 

@@ -43,6 +43,7 @@ JUDGED = 200  # that the judge of the five aspects sees
 NO_TIER = "not recorded"
 REASONS = 10_000  # different ones that are counted apart
 _FACT_BATCH = 500
+_LOST = {"numbers": "numbers_lost", "dates": "dates", "names": "names_lost", "links": "urls"}
 
 
 def row_files(stage: Path) -> list[Path]:
@@ -182,7 +183,7 @@ def _count(batch: Mapping[str, pa.Array], counts: _Counts, everyone: Lowest, rew
         counts.reasons[reason if reason in counts.reasons or len(counts.reasons) < REASONS else (state, "others")] += 1
         counts.rewriters[str(columns["rewriter"][i])] += 1
         counts.policies[str(columns["policy_hash"][i])] += 1
-        _verdicts(columns["verdicts"][i], state, counts)
+        lost = _verdicts(columns["verdicts"][i], state, counts)
         for into in (everyone, rewritten) if state == "accept" else (everyone,):
             at = into.rank(str(ident))
             if at is not None:  # only now are the texts decoded
@@ -190,17 +191,18 @@ def _count(batch: Mapping[str, pa.Array], counts: _Counts, everyone: Lowest, rew
                 after = {"accept": batch["rewrite"][i].as_py() or "", "quarantine": None, "drop": None}.get(
                     state, before
                 )
-                into.add(str(ident), at, Pair(str(ident), before, after, state == "accept"))
+                into.add(str(ident), at, Pair(str(ident), before, after, state == "accept", lost))
 
 
-def _verdicts(text: str | None, state: str, counts: _Counts) -> None:
+def _verdicts(text: str | None, state: str, counts: _Counts) -> dict[str, float]:
+    """Count a row's verdicts; what the gates on facts let pass (of chunks that were refused the original stays)."""
     if not text or text == "[]":
-        return
+        return {}
     try:
         found = [(str(v["gate"]), bool(v["passed"]), float(v["figure"])) for v in json.loads(text)]
     except (ValueError, TypeError, KeyError):
         counts.broken += 1
-        return
+        return {}
     for gate in sorted({g for g, _, _ in found}):
         counts.judged[gate] += 1
         if not all(passed for g, passed, _ in found if g == gate):
@@ -209,6 +211,11 @@ def _verdicts(text: str | None, state: str, counts: _Counts) -> None:
     if kept and state == "accept":
         counts.words_kept[0] += sum(kept) / len(kept)
         counts.words_kept[1] += 1
+    lost: Counter[str] = Counter()
+    for gate, passed, figure in found:
+        if passed and gate in _LOST.values():
+            lost[gate] += round(figure)
+    return {g: n for g, n in lost.items() if n}
 
 
 def _policy(held: policy.Policy, counts: _Counts) -> dict[str, Any]:
@@ -229,7 +236,8 @@ def _gates(counts: _Counts) -> dict[str, Any]:
 def knowledge(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
     """Numbers, dates, names and links of the originals that stand in the rewrites too: different ones per document.
 
-    What went with an advertisement or an insult that was taken out counts as lost here, though not for the gates.
+    What went with an advertisement or an insult that was taken out counts as lost here, though not for the gates: of
+    the `lost` ones `purpose` are such.
     """
     out = {k: Counter[str](total=0, lost=0, new=0) for k in ("numbers", "dates", "names", "links")}
     for start in range(0, len(pairs), _FACT_BATCH):
@@ -249,6 +257,8 @@ def knowledge(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
                 if name == "numbers":  # written out, or the parts of a date
                     lost_here, new_here = text_facts.unsaid(lost_here, now), text_facts.unsaid(new_here, was)
                 out[name].update(total=len(had), lost=len(lost_here), new=len(new_here))
+    for k, c in out.items():
+        c["purpose"] = max(0, c["lost"] - round(sum(p.lost.get(_LOST[k], 0) for p in pairs)))
     return {k: {**c, "kept": round(1 - c["lost"] / c["total"], 5) if c["total"] else None} for k, c in out.items()}
 
 

@@ -6,8 +6,8 @@ stand in for it here. What no scorer could score is counted apart, never as harm
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,16 @@ _DRAWS = 1000
 
 @dataclass(frozen=True)
 class Pair:
-    """A document before and after; `after` is None where it does not go on, `changed` says it was rewritten."""
+    """A document before and after; `after` is None where it does not go on, `changed` says it was rewritten.
+
+    `lost` is by gate how many facts the gates let pass as lost or changed, beyond what was taken out on purpose.
+    """
 
     id: str
     before: str
     after: str | None
     changed: bool
+    lost: Mapping[str, float] = field(default_factory=dict)
 
 
 def toxicity_levels(

@@ -238,6 +238,8 @@ def _lead(found: Mapping[str, Any]) -> dict[str, Any]:
         "toxicity": [(name, p["flagged"]["headings"][ANY]["reduction"], p["flagged"]["n"]) for name, p in by.items()],
         "kept": 1 - lost / total if total else None,
         "facts": total,
+        "lost": lost,
+        "purpose": sum(v["purpose"] for v in facts),
     }
 
 
