@@ -16,11 +16,13 @@ import typer
 from align_rows import row, stage, verdict
 from fake_endpoint import FakeEndpoint
 from html_page import Page
+from test_align import answering, corpus
 from typer.testing import CliRunner
 
-from fitra.align import figures, page, report
+from fitra.align import align, figures, page, report
 from fitra.cli import align_report
 from fitra.errors import FitraError
+from fitra.recipe import Align
 
 HOSTILE = (
     '<script>alert("x")</script><img src=http://evil.example/x.png onerror=alert(1)><a href="javascript:alert(1)">'
@@ -166,6 +168,21 @@ def test_pages_of_little_and_of_nothing(tmp_path: Path) -> None:
         tmp_path / "odd", [row("1", CLEAN, CLEAN)], {"plan": "none", "actual": {"tiers": [1], "tokens": [1, "x"]}}
     )
     assert "Nothing was planned" in Page(report.write(odd, tmp_path / "c.html").read_text(encoding="utf-8")).words
+
+
+def test_a_run_with_models_from_its_rows_to_its_page(tmp_path: Path) -> None:
+    """No row made by hand: what `align` writes is what the page reads."""
+    source = corpus(tmp_path / "c", ["نص  أول هنا للقراءة.", "نص  ثان هنا للقراءة.", "نص ثالث لا يجاب عنه."])
+    worker = answering(lambda t: t.replace("  ", " ") if "أول" in t else "عذرا، لا أستطيع المساعدة.")
+    expert = answering(lambda t: t.replace("  ", " ") if "ثان" in t else "")
+    align(Align(triage="all"), source, tmp_path / "a", backends={"worker": worker, "expert": expert})
+    words = Page(report.write(tmp_path / "a", tmp_path / "p.html").read_text(encoding="utf-8")).words
+    assert "worker · accept 1 of 1" in words and "expert · accept 1 of 1" in words
+    assert "expert · keep original 1 of 1" in words and "under another policy" not in words
+    assert re.search(r"in all prompt tokens [\d,]+ to [\d,]+ ", words)
+    assert re.search(r"worker documents 3 1 below the plan", words)
+    assert re.search(r"worker requests 3( to \d+)? [3-5] (as planned|above the plan)", words)
+    assert "Unknown when it was planned: " in words
 
 
 def test_many_kinds_of_reasons_do_not_make_a_heavy_page(tmp_path: Path) -> None:

@@ -268,7 +268,7 @@ def samples(stage: Path) -> list[dict[str, Any]]:
     counts: Counter[tuple[str, str, str]] = Counter()
     held: dict[tuple[str, str, str], measure.Lowest] = {}
     for batch in measure.batches(stage):
-        c = {k: v.to_pylist() for k, v in batch.items() if k not in ("original", "rewrite")}
+        c = {k: batch[k].to_pylist() for k in ("id", "tier", "state", "reason")}
         for i, ident in enumerate(map(str, c["id"])):
             key = c["tier"][i] or measure.NO_TIER, str(c["state"][i]), measure.kind(c["reason"][i])
             if key not in counts and len(counts) >= GROUPS:
@@ -277,8 +277,7 @@ def samples(stage: Path) -> list[dict[str, Any]]:
             into = held.setdefault(key, measure.Lowest(EACH, "samples"))
             at = into.rank(ident)
             if at is not None:
-                texts = {k: batch[k][i].as_py() for k in ("original", "rewrite")}
-                into.add(ident, at, {k: v[i] for k, v in c.items()} | texts)
+                into.add(ident, at, {k: v[i].as_py() for k, v in batch.items()})  # only now are the texts decoded
     out: list[dict[str, Any]] = []
     left = MOST
     tiers = _order({t for t, _, _ in counts}, TIERS)
