@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fitra.cli import align, corpus, ledger, rooms, runs, worker
+from fitra.cli import align, align_report, corpus, ledger, rooms, runs, worker
 from fitra.errors import FitraError
 
 QUARANTINED = 3  # exit code: finished, but bad rows were set aside
@@ -35,6 +35,7 @@ def _options(
 runs.add_to(app)
 corpus.add_to(app)
 align.add_to(app)
+align_report.add_to(app)
 worker.add_to(app)
 ledger.add_to(app)
 rooms.add_to(app)
