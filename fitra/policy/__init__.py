@@ -20,13 +20,13 @@ from pathlib import Path
 from fitra.errors import FitraError
 from fitra.policy.checks import GATES, OUTCOMES, PROMPTS, TRIAGE, check, problems
 from fitra.policy.model import ACTIONS, GROUP_NAMES, GROUPS, Policy, Rule
-from fitra.policy.read import build, read
+from fitra.policy.read import build, folder_of, read
 from fitra.policy.rulechecks import Problem
-from fitra.policy.views import describe, diff, diff_text, prompt, render, show
+from fitra.policy.views import clean, describe, diff, diff_text, prompt, render, show
 
 __all__ = [
     "ACTIONS", "GATES", "GROUPS", "GROUP_NAMES", "OUTCOMES", "PROMPTS", "TRIAGE", "Policy", "Problem", "Rule", "check",
-    "describe", "diff", "diff_text", "load", "prompt", "render", "show",
+    "clean", "describe", "diff", "diff_text", "load", "packs", "prompt", "render", "show",
 ]  # fmt: skip
 
 
@@ -41,3 +41,8 @@ def load(name_or_folder: str | Path = "default", packs: Sequence[str] = ()) -> P
         hint = f"{problem.hint} `fitra policy check {name_or_folder}` lists everything.".strip()
         raise FitraError(f"policy {source.folder.name}: {problem}.", hint)
     return build(source)
+
+
+def packs(name_or_folder: str | Path = "default") -> list[str]:
+    """The names of the packs that a policy's folder holds."""
+    return sorted(p.stem for p in (folder_of(name_or_folder) / "packs").glob("*.yaml"))

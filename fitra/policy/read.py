@@ -14,7 +14,7 @@ from fitra.artifacts import digest
 from fitra.errors import FitraError
 from fitra.policy.model import GROUPS, Policy, Rule
 
-__all__ = ["Source", "build", "merge", "read"]
+__all__ = ["Source", "build", "folder_of", "merge", "read"]
 
 Data = dict[str, Any]
 
@@ -62,7 +62,8 @@ def _yaml(path: Path) -> Data:
     return value
 
 
-def _folder(name_or_folder: str | Path) -> Path:
+def folder_of(name_or_folder: str | Path) -> Path:
+    """The folder of a policy; FitraError names those that ship where there is none."""
     shipped = Path(__file__).parent / str(name_or_folder)
     if re.fullmatch(r"[\w-]+", str(name_or_folder)) and (shipped / "policy.yaml").is_file():
         return shipped
@@ -93,7 +94,7 @@ def read(name_or_folder: str | Path, packs: Sequence[str] | None = ()) -> Source
 
     Packs come in the order of their ids, each once: the order in which they were named changes nothing.
     """
-    folder = _folder(name_or_folder)
+    folder = folder_of(name_or_folder)
     if packs is None:
         paths = sorted((folder / "packs").glob("*.yaml"))
     else:

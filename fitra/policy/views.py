@@ -11,30 +11,33 @@ from typing import Any
 from fitra import arabic
 from fitra.policy.model import ACTIONS, GROUP_NAMES, GROUPS, Policy, Rule
 
-__all__ = ["describe", "diff", "diff_text", "prompt", "render", "show"]
+__all__ = ["clean", "describe", "diff", "diff_text", "prompt", "render", "show"]
 
 LONGEST = 160  # characters of an example that a prompt carries: every request pays for them
-_RLI, _LRI, _PDI = "\u2067", "\u2066", "\u2069"
+_RLI, _PDI = "\u2067", "\u2069"
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
 def render(policy: Policy) -> str:
     """The rules as Markdown: what all prompts share, the same bytes in every request.
 
-    In Arabic, the language of the texts: statement, action, and the first short example of what is to be changed.
+    In Arabic, the language of the texts: by group and action, the statement of every rule and its first short example.
     """
     lines: list[str] = []
     for group in GROUPS:
-        rules = [r for r in policy.rules if r.group == group]
-        if rules:
-            lines.append(f"## {GROUP_NAMES[group][0]} ({group})")
-        for r in rules:
-            line = f"- [{ACTIONS[r.action][0]}] {r.statement_ar}"
-            shown = next((e for e in r.examples if e[0] != e[1] and len(e[0]) + len(e[1]) <= LONGEST), None)
-            if shown:
-                before, after = (" / ".join(side.splitlines()) for side in shown)
-                line += f" مثال: «{before}» ← «{after}»"
-            lines.append(line)
+        lines += [f"## {GROUP_NAMES[group][0]}"] if any(r.group == group for r in policy.rules) else []
+        for action, (name, _) in ACTIONS.items():
+            rules = [r for r in policy.rules if r.group == group and r.action == action]
+            lines += [f"### {name}"] if rules else []
+            lines += [f"- {r.statement_ar}{_example(r)}" for r in rules]
     return "\n".join(lines)
+
+
+def _example(r: Rule) -> str:
+    for before, after in r.examples:
+        if before != after and len(before) + len(after) <= LONGEST:
+            return f" مثال: «{_line(before)}» ← «{_line(after)}»"
+    return ""
 
 
 def prompt(policy: Policy, name: str, **values: str) -> str:
@@ -100,17 +103,18 @@ def _line(text: str) -> str:
     return " / ".join(text.splitlines())
 
 
-def _clean(text: str) -> str:
-    return arabic.fold(text, "display")
+def clean(text: str) -> str:
+    """Text for a terminal: control, bidirectional and invisible characters are named, as <U+202E>, so none can act."""
+    return _HIDDEN.sub(lambda m: f"<U+{ord(m[0]):04X}>", text)
 
 
 def _ar(text: str, isolate: bool = False) -> str:
-    text = _clean(text)
+    text = clean(text)
     return f"{_RLI}{text}{_PDI}" if isolate and text else text
 
 
 def _en(text: str, isolate: bool = False) -> str:
-    return _clean(text)
+    return clean(text)
 
 
 def diff(a: Policy, b: Policy) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def diff(a: Policy, b: Policy) -> dict[str, Any]:
         for name in sorted({*a.prompts, *b.prompts})
     }
     other = {
-        "title": (a.title, b.title), "card": (a.card, b.card), "codes": (a.codes, b.codes),
+        "title": (a.title, b.title), "card": (a.card, b.card), **{f"codes.{c}": (a.codes.get(c), b.codes.get(c)) for c in sorted({*a.codes, *b.codes})},
         **{f"lexicon/{n}": (a.lexicon.get(n), b.lexicon.get(n)) for n in sorted({*a.lexicon, *b.lexicon})},
     }  # fmt: skip
     return {
@@ -183,7 +187,7 @@ def diff_text(found: Mapping[str, Any], isolate: bool = False) -> str:
 
 
 def _value(value: Any, isolate: bool) -> str:
-    text = _line(value) if isinstance(value, str) else ", ".join(map(str, value)) if value else str(value)
+    text = _line(value) if isinstance(value, str) else ", ".join(map(str, value)) if value else "none"
     if isinstance(value, bool):
         text = str(value).lower()
     return _ar(text, isolate and any(arabic.is_arabic(c) for c in text))
