@@ -138,10 +138,9 @@ def diff(a: Policy, b: Policy) -> dict[str, Any]:
         )
         for name in sorted({*a.prompts, *b.prompts})
     }
-    other = {
-        "title": (a.title, b.title), "card": (a.card, b.card), **{f"codes.{c}": (a.codes.get(c), b.codes.get(c)) for c in sorted({*a.codes, *b.codes})},
-        **{f"lexicon/{n}": (a.lexicon.get(n), b.lexicon.get(n)) for n in sorted({*a.lexicon, *b.lexicon})},
-    }  # fmt: skip
+    other = {"title": (a.title, b.title), "card": (a.card, b.card)}
+    for part, x, y in (("codes", a.codes, b.codes), ("lexicon", a.lexicon, b.lexicon)):
+        other |= {f"{part}/{n}": (x.get(n, {}), y.get(n, {})) for n in sorted({*x, *y})}
     return {
         "a": {"id": a.id, "version": a.version, "hash": a.hash},
         "b": {"id": b.id, "version": b.version, "hash": b.hash},
