@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fitra.policy.read import Data, Source, read
-from fitra.policy.rulechecks import Problem, both, conflicts, mapping, near, packs, rules, text_in, tried
+from fitra.policy.rulechecks import Problem, both, conflicts, known, mapping, near, packs, rules, text_in, tried
 
 __all__ = ["GATES", "OUTCOMES", "PROMPTS", "TRIAGE", "Problem", "check", "problems"]
 
@@ -87,7 +87,7 @@ def _head(source: Source) -> Iterator[Problem]:
     yield from _thresholds(head, "gates", GATES)
     yield from _thresholds(head, "triage", TRIAGE)
     for name, state in mapping(head.get("outcomes")).items():
-        if state not in OUTCOMES or (name == "exhausted" and state == "retry"):
+        if not known(state, OUTCOMES) or (name == "exhausted" and state == "retry"):
             yield Problem(file, "", f"outcomes.{name} is '{state}', none of {', '.join(OUTCOMES)}")
     if not _number(head.get("unsafe")) or not 0 <= head["unsafe"] <= 1:
         yield Problem(file, "", "'unsafe' must be a number from 0 to 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from fitra import arabic
 from fitra.policy.model import ACTIONS, GROUPS
 from fitra.policy.read import Source, build, merge
 
-__all__ = ["Problem", "as_list", "both", "conflicts", "mapping", "near", "packs", "rules", "text_in", "tried"]
+__all__ = ["Problem", "as_list", "both", "conflicts", "known", "mapping", "near", "packs", "rules", "text_in", "tried"]
 
 KEYS = ("id", "action", "code", "by", "protects", "statement", "reason", "examples", "counter_examples")
 _ARABIC = re.compile(r"[\u0620-\u064a\u0671-\u06d3]")
@@ -40,6 +40,11 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def known(value: Any, names: Container[str]) -> bool:
+    """Is a value of a YAML file, which may be anything, one of these names?"""
+    return isinstance(value, str) and value in names
 
 
 def near(name: Any, known: Sequence[str]) -> str:
@@ -79,10 +84,10 @@ def rules(source: Source) -> Iterator[Problem]:
     filled = set()
     for file, data in source.groups:
         group = data.get("group")
-        if group not in GROUPS:
+        if not known(group, GROUPS):
             yield Problem(file, "", f"group '{group}' is none of {', '.join(GROUPS)}", near(group, GROUPS))
         for i, raw in enumerate(as_list(data.get("rules"))):
-            filled.add(group)
+            filled.add(str(group))
             if not isinstance(raw, Mapping):
                 yield Problem(file, str(i + 1), "expected a mapping", "Check the indentation.")
                 continue
@@ -107,19 +112,19 @@ def _identity(file: str, i: int, raw: Mapping[str, Any], prefix: str, seen: dict
 def _rule(file: str, raw: Mapping[str, Any], group: str, codes: Mapping[str, Any]) -> Iterator[Problem]:
     """A complete rule, of the base or with an override on top."""
     rule_id, action = str(raw.get("id")), raw.get("action")
-    known = (*KEYS, "group", "overrides")
+    keys = (*KEYS, "group", "overrides")
     for key in raw:
-        if key not in known:
-            yield Problem(file, rule_id, f"unknown key '{key}'", near(key, known))
+        if key not in keys:
+            yield Problem(file, rule_id, f"unknown key '{key}'", near(key, keys))
     yield from both(file, rule_id, "statement", raw.get("statement"))
     yield from both(file, rule_id, "reason", raw.get("reason"))
-    if action not in ACTIONS:
+    if not known(action, ACTIONS):
         yield Problem(file, rule_id, f"unknown action '{action}'", f"One of {', '.join(ACTIONS)}.")
     elif group == "knowledge" and action in ("neutralise", "drop"):
         yield Problem(file, rule_id, f"a rule that preserves knowledge cannot {action}", "Put it into another group.")
-    if raw.get("code") not in codes:
+    if not known(raw.get("code"), codes):
         yield Problem(file, rule_id, f"unknown reason code '{raw.get('code')}'", near(raw.get("code"), list(codes)))
-    if raw.get("by", "model") not in ("rules", "model"):
+    if not known(raw.get("by", "model"), ("rules", "model")):
         yield Problem(file, rule_id, f"by is '{raw['by']}', neither rules nor model")
     if not isinstance(raw.get("protects", False), bool):
         yield Problem(file, rule_id, "protects must be true or false")
@@ -182,7 +187,7 @@ def packs(source: Source) -> Iterator[Problem]:
             elif "overrides" in raw:
                 yield from _override(file, raw, base, changed, codes)
             else:
-                if raw.get("group") not in GROUPS:
+                if not known(raw.get("group"), GROUPS):
                     yield Problem(
                         file, str(raw.get("id")), f"group '{raw.get('group')}' is none of {', '.join(GROUPS)}"
                     )
