@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -72,7 +73,7 @@ def problems(source: Source) -> Iterator[Problem]:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _head(source: Source) -> Iterator[Problem]:
@@ -86,6 +87,8 @@ def _head(source: Source) -> Iterator[Problem]:
         yield from text_in(f"card/{lang}.md", "", "the card", lang, source.card.get(lang))
     yield from _thresholds(head, "gates", GATES)
     yield from _thresholds(head, "triage", TRIAGE)
+    if not isinstance(head.get("outcomes", {}), Mapping):
+        yield Problem(file, "", "'outcomes' must be a mapping", "A gate's name and what becomes of what it refuses.")
     for name, state in mapping(head.get("outcomes")).items():
         if not known(state, OUTCOMES) or (name == "exhausted" and state == "retry"):
             yield Problem(file, "", f"outcomes.{name} is '{state}', none of {', '.join(OUTCOMES)}")

@@ -21,7 +21,7 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     "pass": ("يبقى كما هو", "left as it is"),
     "light_edit": ("تعديل طفيف", "light edit"),
     "add_context": ("إضافة سياق", "context added"),
-    "recontextualise": ("إعادة صياغة في سياق", "put into context"),
+    "recontextualise": ("وضع في سياق", "put into context"),
     "neutralise": ("تحييد", "neutralised"),
     "drop": ("حذف", "dropped"),
 }

@@ -37,18 +37,20 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Base):  # type: ignore[misc]  # either of the two
-    """YAML in which a key given twice is an error: the first one would be lost in silence."""
+    """YAML whose keys are texts, each given once: a second one would replace the first in silence."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key.value}' is given twice", key.start_mark
-                )
-            if isinstance(key.value, str):
-                seen.add(key.value)
-        held: dict[Any, Any] = super().construct_mapping(node, deep)
+            problem = ""
+            if key.tag != "tag:yaml.org,2002:str":
+                problem = "a key must be text: put it in quotation marks"
+            elif key.value in seen:
+                problem = f"the key '{key.value}' is given twice"
+            if problem:
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        held: dict[str, Any] = super().construct_mapping(node, deep)
         return held
 
 
