@@ -117,6 +117,12 @@ def test_what_the_rules_ask_for_is_not_refused_by_the_gates() -> None:
     assert refused == {}
 
 
+def test_the_manual_lists_every_rule() -> None:
+    page = Path(__file__).parents[1] / "docs" / "policy.md"
+    listed = re.findall(r"^\| `(\w+\.\w+)` \| `(\w+)` \| `(\w+)`", page.read_text(encoding="utf-8"), re.M)
+    assert listed == [(r.id, r.action, r.code) for r in policy.load().rules]
+
+
 def test_every_prompt_shares_a_short_prefix_with_every_rule_in_arabic() -> None:
     held = policy.load()
     shown = policy.render(held)
