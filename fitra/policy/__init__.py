@@ -4,7 +4,7 @@
     card/*.md          what it is for, whose values, limits, how to change it (ar, en)
     rules/*.yaml       groups of rules in Arabic and English, each with reason, action, examples and counter-examples
     packs/*.yaml       regional packs: rules of their own, and overrides of rules of the base
-    prompts/*.md       expert and edits (carry the rules), worker, judge, claims, text (the user's turn), retry
+    prompts/*.md       expert and edits (carry the rules), worker, judge, claims; text, context, retry (turns)
     lexicon/*.yaml     words and patterns for the deterministic rewriter
 
 The identity of a policy is the hash of its parsed content with its packs: comments and line breaks of the YAML do not

@@ -30,6 +30,7 @@ PROMPTS: Mapping[str, tuple[str, ...]] = {
     "worker": ("{policy_id}",),
     "judge": ("{rules}", "{original}", "{rewrite}", "{nonce}"),
     "text": ("{text}", "{nonce}"),
+    "context": ("{context}", "{nonce}"),
     "retry": ("{complaint}",),
     "claims": ("{original}", "{rewrite}", "{nonce}"),
 }
