@@ -481,7 +481,8 @@ def test_diff_says_what_changed_by_rule_threshold_and_prompt(folder: Path) -> No
     edit(folder / "policy.yaml", "numbers_lost: 0", "numbers_lost: 2")
     edit(folder / "policy.yaml", "exhausted: keep_original", "exhausted: quarantine")
     edit(folder / "prompts/retry.md", "avoid this", "mend this")
-    edit(folder / "lexicon/insults.yaml", "predicate: محل خلاف", "predicate: محل نقاش")
+    words = yaml.safe_load((folder / "lexicon/insults.yaml").read_text(encoding="utf-8"))
+    save(folder / "lexicon/insults.yaml", {**words, "vocatives": [*words["vocatives"], "هيا"]})
     found = policy.diff(policy.load(), policy.load(folder))
     assert found["rules"] == {
         "added": [], "removed": ["moderation.fraud"],
