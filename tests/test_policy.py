@@ -1,26 +1,35 @@
-"""The policy: complete, with an identity, and checked by its own examples."""
+"""The policy: complete in both languages, with an identity, with regional packs, checked by its own examples."""
 
 from __future__ import annotations
 
+import itertools
+import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from fitra import policy
-from fitra.align import masking, rules
+from fitra.align import gates, masking, rules
+from fitra.cli import app
+from fitra.cli.policy import rewriter
 from fitra.errors import FitraError
 
-
-def rewrite(text: str) -> str:
-    masked = masking.mask(text)
-    made = rules.apply(masked, rules.compile_rules(policy.load()))
-    return masking.unmask(made.text, masked, [int(m[1]) for m in masking.PLACEHOLDER.finditer(made.text)])
+SHIPPED = Path(policy.__file__).parent / "default"
+PACKS = ["egypt", "gulf", "iraq", "levant", "maghreb"]
+REWRITE = rewriter(policy.load())
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(Path(policy.__file__).parent / "default", tmp_path / "mine"))
+    return Path(shutil.copytree(SHIPPED, tmp_path / "mine"))
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -29,12 +38,103 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+def save(path: Path, data: Any) -> None:
+    path.write_text(yaml.dump(data, Dumper=yaml.CSafeDumper, allow_unicode=True), encoding="utf-8")
+
+
+def change(path: Path, rule_id: str, **fields: Any) -> None:
+    """Set fields of one rule of a YAML file; None takes a field out."""
+    data = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    (rule,) = (r for r in data["rules"] if rule_id in (r.get("id"), r.get("overrides")))
+    for key, value in fields.items():
+        rule.pop(key) if value is None else rule.__setitem__(key, value)
+    save(path, data)
+
+
+def pack(folder: Path, name: str, *entries: dict[str, Any], **more: Any) -> None:
+    data = {"id": name, "title": {"ar": "حزمة للتجربة", "en": "A pack to try"}, "rules": list(entries), **more}
+    (folder / "packs" / f"{name}.yaml").write_text(
+        yaml.dump(data, Dumper=yaml.CSafeDumper, allow_unicode=True), encoding="utf-8"
+    )
+
+
+def said(folder: Path, **given: Any) -> list[str]:
+    return [str(p) for p in policy.check(folder, **given)]
+
+
+# --- the shipped policy
+
+
 def test_the_shipped_policy_is_complete_and_its_examples_hold() -> None:
-    assert policy.check("default", rewrite) == []
+    assert policy.check("default", REWRITE) == []
     held = policy.load("default")
-    assert {r.group for r in held.rules} == set(policy.GROUPS)
-    assert all(r.statement_ar and r.statement_en and r.reason for r in held.rules)
-    assert held.title["ar"] in policy.show() and "moderation.ads" in policy.show()
+    assert len(held.rules) >= 24 and {r.group for r in held.rules} == set(policy.GROUPS)
+    assert {r.action for r in held.rules} == set(policy.ACTIONS)
+    assert policy.packs() == PACKS
+    by_rules = [r for r in held.rules if r.by == "rules"]
+    assert len(by_rules) >= 8 and all(r.examples and r.counter_examples for r in by_rules)
+
+
+def test_each_rule_of_the_papers_ten_is_there() -> None:
+    wanted = (
+        "knowledge.unchanged", "knowledge.language", "knowledge.keep", "format.structure", "knowledge.light_touch",
+        "values.both_sides", "values.customs", "values.groups", "knowledge.errors", "values.universal",
+        "format.language_errors", "format.punctuation", "moderation.ads",
+    )  # fmt: skip
+    held = policy.load()
+    assert all(held.rule(w) for w in wanted) and held.rule("no.such") is None
+
+
+def test_what_the_align_room_reports_are_rules_of_the_policy() -> None:
+    ids = set(re.findall(r'"((?:values|moderation)\.\w+)"', Path(rules.__file__).read_text(encoding="utf-8")))
+    assert ids and ids <= {r.id for r in policy.load().rules}
+
+
+def test_what_the_rules_ask_for_is_not_refused_by_the_gates() -> None:
+    """An example in the midst of a document: an expert that obeys the policy must get past its gates."""
+    held = policy.load(packs=PACKS)
+    compiled = rules.compile_rules(held)
+    before = (
+        "تقع المدينة القديمة على ضفة النهر، ويسكنها اليوم نحو خمسين ألف نسمة يعمل كثير منهم في الزراعة والتجارة. "
+        "وقد بُنيت أسوارها في القرن التاسع، ثم جُددت بعد ذلك مرات، وبقيت منها أبواب يزورها الناس كل صيف. "
+        "وفي وسطها سوق كبيرة تباع فيها الحبوب والأقمشة والأواني، وإلى جانبها مكتبة عامة ومدرسة ومستشفى."
+    )
+    after = (
+        "وتشتهر المدينة بصناعة السجاد والفخار، وتقيم كل ربيع معرضًا يقصده الزوار من المدن المجاورة، ويستمر أسبوعًا "
+        "كاملًا تُعرض فيه الحرف القديمة وتُلقى المحاضرات عن تاريخ المنطقة وأهلها وعمارتها."
+    )
+    refused = {}
+    for rule in held.rules:
+        for old, new in rule.examples:
+            pair = [f"{before}\n\n{side}\n\n{after}" for side in (old, new)]
+            masked = masking.mask(pair[0])
+            gone = [masking.PLACEHOLDER.sub(lambda m, spans=masked.spans: spans[int(m[1])], r.text)
+                    for r in rules.apply(masked, compiled).removed]  # fmt: skip
+            safe = [s for _, s in compiled.unsafe if s in new]
+            verdicts = gates.judge(*pair, held, removed=gone, added=safe)
+            if bad := [f"{v.gate}: {v.detail}" for v in verdicts if not v.passed]:
+                refused[rule.id] = bad
+    assert refused == {}
+
+
+def test_the_manual_lists_every_rule() -> None:
+    page = Path(__file__).parents[1] / "docs" / "policy.md"
+    listed = re.findall(r"^\| `(\w+\.\w+)` \| `(\w+)` \| `(\w+)`", page.read_text(encoding="utf-8"), re.M)
+    assert listed == [(r.id, r.action, r.code) for r in policy.load().rules]
+
+
+def test_every_prompt_shares_a_short_prefix_with_every_rule_in_arabic() -> None:
+    held = policy.load()
+    shown = policy.render(held)
+    assert all(r.statement_ar in shown for r in held.rules)
+    assert not any(r.statement_en in shown for r in held.rules)
+    # 2,500 tokens at 2.3 letters a token, as measured with a tokenizer of 150,000 tokens (docs/policy.md)
+    assert len(shown) < 5750
+    for name in ("expert", "edits", "judge"):
+        assert shown in policy.prompt(held, name, nonce="n")
+
+
+# --- identity
 
 
 def test_identity_follows_content_not_comments(folder: Path) -> None:
@@ -48,31 +148,408 @@ def test_identity_follows_content_not_comments(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "file", ["rules/values.yaml", "prompts/judge.md", "card/ar.md", "lexicon/ads.yaml", "packs/gulf.yaml"]
+)
+def test_every_file_counts(folder: Path, file: str) -> None:
+    before = policy.load(folder, ["gulf"]).hash
+    bare = policy.load(folder).hash
+    letter = "You" if file == "prompts/judge.md" else "الم"
+    edit(folder / file, letter, letter + "ا")
+    assert policy.load(folder, ["gulf"]).hash != before
+    assert (policy.load(folder).hash == bare) == file.startswith("packs/")  # a pack that is not loaded does not count
+
+
+def test_the_order_in_which_packs_are_named_changes_nothing() -> None:
+    made = {policy.load("default", chosen).hash for chosen in itertools.permutations(["gulf", "egypt", "iraq"])}
+    assert len(made) == 1
+    assert policy.load("default", ["gulf", "gulf"]) == policy.load("default", ["gulf"])
+    assert policy.load("default", ["iraq", "egypt"]).id == "default+egypt+iraq"
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.sampled_from(PACKS), unique=True))
+def test_packs_only_add_and_extend(chosen: list[str]) -> None:
+    base, held = policy.load(), policy.load("default", chosen)
+    assert set(held.packs) == set(chosen)
+    for rule in base.rules:
+        mine = held.rule(rule.id)
+        assert mine and mine.group == rule.group and set(mine.packs) <= set(chosen)
+        assert mine.packs or mine == rule
+    assert all(r.packs and r.packs[0] in chosen for r in held.rules if base.rule(r.id) is None)
+    assert (held.hash == base.hash) == (not chosen)
+
+
+def test_a_pack_overrides_what_it_names_and_keeps_the_rest(folder: Path) -> None:
+    text = {"ar": "لا تسخر من أحد.", "en": "Mock nobody."}
+    pack(folder, "mine", {"overrides": "values.faith", "statement": text, "action": "light_edit"})
+    base, held = policy.load(folder), policy.load(folder, ["mine"])
+    was, now = base.rule("values.faith"), held.rule("values.faith")
+    assert was and now and (now.statement_ar, now.statement_en) == (text["ar"], text["en"])
+    assert now.action == "light_edit" and now.reason == was.reason and now.examples == was.examples
+    assert now.packs == ("mine",) and len(held.rules) == len(base.rules)
+    assert policy.load("default", [str(folder / "packs" / "mine.yaml")]).rule("values.faith") == now
+
+
+# --- check: what is wrong with a policy
+
+
+@pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [
-        ("rules/values.yaml", "    ar: ", "    arabic: ", "'ar' is missing"),
-        ("rules/values.yaml", "id: values.groups", "id: moderation.ads", "already used"),
-        ("prompts/expert.md", "{rules}", "", "does not cite {rules}"),
-        ("policy.yaml", "numbers_lost: 0", "numbers_lots: 0", "numbers_lost"),
-        ("lexicon/ads.yaml", "(?:ال)?(?:خصم", "(?:ال?(?:خصم", "bad pattern"),
+        ("rules/values.yaml", "      ar: لا تنحز", "      arabic: لا تنحز", "statement.ar is missing"),
+        ("rules/values.yaml", "      en: Take no side", "      english: Take no side", "statement.en is missing"),
+        ("rules/values.yaml", "      ar: النص الذي يخاصم", "      xx: النص", "reason.ar is missing"),
+        ("rules/values.yaml", "id: values.groups", "id: values.both_sides", "id already used"),
+        ("rules/values.yaml", "id: values.groups", "id: moderation.ads", "must be values.NAME"),
+        ("rules/values.yaml", "action: recontextualise", "action: rewrite", "unknown action 'rewrite'"),
+        ("rules/values.yaml", "code: dispute", "code: disputes", "unknown reason code 'disputes'"),
+        ("rules/values.yaml", "    counter_examples:", "    counterexamples:", "unknown key 'counterexamples'"),
+        ("policy.yaml", "ar: مدونة السلوك الافتراضية", "ar: The code of good conduct", "Latin ones"),
+        ("rules/values.yaml", "en: Take no side", "en: Take no جانب", "statement.en holds Arabic letters"),
+        ("rules/values.yaml", "مسألة خلافية؛", "مسألة خلافية;", "Latin punctuation"),
         ("rules/format.yaml", "group: format", "group: shape", "none of"),
+        ("rules/knowledge.yaml", "action: light_edit", "action: drop", "preserves knowledge cannot drop"),
+        ("prompts/expert.md", "{rules}", "", "does not cite {rules}"),
+        ("prompts/edits.md", "{rules}", "", "does not cite {rules}"),
+        ("prompts/judge.md", "{rules}", "", "does not cite {rules}"),
+        ("prompts/worker.md", "{policy_id}", "", "does not cite {policy_id}"),
+        ("prompts/judge.md", "{rules}", "{rules} {ruls}", "cites {ruls}, which nothing fills in"),
+        ("policy.yaml", "numbers_lost: 0", "numbers_lots: 0", "unknown gate 'numbers_lots'"),
+        ("policy.yaml", "numbers_lost: 0", "numbers_lost: .nan", "gates.numbers_lost must be a number"),
+        ("policy.yaml", "model_from: 0.3", "model_from: 0.95", "triage.model_from is 0.95"),
+        ("policy.yaml", "model_from: 0.3", "model_form: 0.3", "unknown triage 'model_form'"),
+        ("policy.yaml", "  layout: {ar: تنسيق, en: layout}", "  layout: {ar: تنسيق}", "codes.layout.en is missing"),
+        ("policy.yaml", "  en: Default", "  fr: Default", "title.en is missing"),
+        ("lexicon/ads.yaml", "(?:ال)?(?:خصم", "(?:ال?(?:خصم", "bad pattern"),
     ],
 )
 def test_check_names_what_is_wrong(folder: Path, file: str, old: str, new: str, says: str) -> None:
-    edit(folder / file, old, new)
-    assert any(says in problem for problem in policy.check(folder))
+    path = folder / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new) if file == "prompts/worker.md" else text.replace(old, new, 1), "utf-8")
+    found = [p for p in policy.check(folder) if says in p.says]
+    assert found and all(p.file == file for p in found)
     with pytest.raises(FitraError):
         policy.load(folder)
 
 
-def test_check_finds_an_example_that_breaks_its_rule(folder: Path) -> None:
-    edit(folder / "rules/moderation.yaml", 'after: "افتُتح المتحف عام 1902."', 'after: "شيء آخر."')
-    assert any("moderation.ads" in problem for problem in policy.check(folder, rewrite))
+def test_problems_name_file_and_rule_all_at_once(folder: Path) -> None:
+    change(folder / "rules/values.yaml", "values.law", action="forbid", code="crime")
+    change(folder / "rules/knowledge.yaml", "knowledge.keep", reason={"ar": "لأن المعرفة أمانة."})
+    (folder / "card" / "ar.md").unlink()
+    found = {(p.file, p.rule) for p in policy.check(folder)}
+    assert found == {
+        ("rules/values.yaml", "values.law"), ("rules/knowledge.yaml", "knowledge.keep"), ("card/ar.md", ""),
+    }  # fmt: skip
+    assert all(p.hint for p in policy.check(folder))
 
 
-def test_unknown_policy_and_bad_yaml_are_explained(tmp_path: Path, folder: Path) -> None:
+def test_an_empty_group_is_found(folder: Path) -> None:
+    (folder / "rules" / "moderation.yaml").write_text("group: moderation\nrules: []\n", encoding="utf-8")
+    assert "rules/: group 'moderation' has no rules" in said(folder)
+
+
+def test_a_key_that_is_no_text_is_named(folder: Path) -> None:
+    edit(folder / "policy.yaml", "  model_from: 0.3", "  model_from: 0.3\n  no: 0.5")  # YAML reads «no» as false
+    with pytest.raises(FitraError, match=r"policy.yaml, line \d+: .*a key must be text"):
+        policy.check(folder)
+
+
+def test_a_key_given_twice_is_not_lost_in_silence(folder: Path) -> None:
+    edit(folder / "rules/values.yaml", "    code: dispute\n", "    code: dispute\n    code: faith\n")
+    with pytest.raises(FitraError, match=r"values.yaml, line \d+: .*'code' is given twice"):
+        policy.check(folder)
+
+
+@pytest.mark.parametrize(
+    ("rule", "examples", "says"),
+    [
+        ("moderation.insults", [{"before": "جاء المدير.", "after": "جاء المدير."}], "shows no change"),
+        ("moderation.insults", [{"before": "جاء 3 رجال.", "after": "جاء 4 رجال."}], "invents 4"),
+        ("moderation.insults", [{"before": "يا غبي", "after": ""}], "nothing stays"),
+        ("moderation.insults", [{"before": "يا غبي"}], "needs 'before' and 'after'"),
+        ("moderation.insults", [], "has no example"),
+        ("moderation.private", [{"before": "جاء.", "after": "ذهب."}], "the action is pass"),
+    ],
+)
+def test_an_example_that_cannot_be_one(folder: Path, rule: str, examples: list[Any], says: str) -> None:
+    change(folder / "rules/moderation.yaml", rule, examples=examples)
+    (found,) = policy.check(folder)
+    assert says in found.says and found.rule == rule
+
+
+def test_an_example_that_breaks_its_rule_is_found(folder: Path) -> None:
+    edit(folder / "rules/moderation.yaml", 'after: "افتُتح المتحف عام 1902."', 'after: "افتُتح المتحف."')
+    (found,) = policy.check(folder, REWRITE)
+    assert found.rule == "moderation.ads" and found.file == "rules/moderation.yaml"
+    assert "becomes 'افتُتح المتحف عام 1902.'" in found.says
+
+
+def test_an_after_that_does_not_stay_is_found(folder: Path) -> None:
+    """Of a rule for models too: what is held up as good must not be changed by the rules."""
+    change(
+        folder / "rules/values.yaml", "values.faith",
+        examples=[{"before": "يؤدون طقوسهم السخيفة.", "after": "قال المدير الغبي إنهم يؤدون طقوسهم."}],
+    )  # fmt: skip
+    (found,) = policy.check(folder, REWRITE)
+    assert found.rule == "values.faith" and "must stay as it is" in found.says
+
+
+def test_a_counter_example_that_is_changed_is_found(folder: Path) -> None:
+    change(folder / "rules/format.yaml", "format.layout", counter_examples=["أعلن المدير الغبي الخبر."])
+    (found,) = policy.check(folder, REWRITE)
+    assert found.rule == "format.layout" and "must stay as it is" in found.says
+
+
+def test_two_rules_must_not_disagree_about_a_text(folder: Path) -> None:
+    change(folder / "rules/knowledge.yaml", "knowledge.keep", counter_examples=["خذ حقك بيدك."])
+    (found,) = policy.check(folder)
+    assert found.rule == "moderation.unsafe" and "'knowledge.keep' says must stay" in found.says
+
+
+@given(st.sampled_from(policy.load().rules), st.sampled_from(["statement", "reason"]), st.sampled_from(["ar", "en"]))
+@settings(max_examples=25, deadline=None)
+def test_a_missing_translation_is_found_wherever_it_is(
+    tmp_path_factory: pytest.TempPathFactory, rule: policy.Rule, key: str, lang: str
+) -> None:
+    folder = Path(shutil.copytree(SHIPPED, tmp_path_factory.mktemp("p") / "mine"))
+    both = {
+        "statement": {"ar": rule.statement_ar, "en": rule.statement_en},
+        "reason": {"ar": rule.reason_ar, "en": rule.reason},
+    }[key]
+    change(folder / f"rules/{rule.group}.yaml", rule.id, **{key: {k: v for k, v in both.items() if k != lang}})
+    assert [(p.rule, p.says) for p in policy.check(folder, packs=())] == [(rule.id, f"{key}.{lang} is missing")]
+
+
+# --- check: what is wrong with packs
+
+STATEMENT = {"ar": "لا تسخر من أحد.", "en": "Mock nobody."}
+NEW = {
+    "id": "mine.rule", "group": "values", "action": "pass", "code": "faith", "statement": STATEMENT,
+    "reason": {"ar": "لأن السخرية تؤذي.", "en": "Mockery hurts."}, "counter_examples": ["ضحك الناس."],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"overrides": "values.fate", "statement": STATEMENT}, "a rule that the policy does not have"),
+        ({"overrides": "values.faith", "group": "format"}, "of group 'values' into 'format'"),
+        ({"overrides": "values.faith", "id": "mine.faith"}, "keeps the id"),
+        ({"overrides": "values.faith", "action": "ban"}, "unknown action 'ban'"),
+        ({"overrides": "knowledge.keep", "statement": STATEMENT}, "loosens a protection: statement.ar"),
+        ({"overrides": "knowledge.protected", "action": "light_edit"}, "loosens a protection: action"),
+        (
+            {"overrides": "knowledge.history", "counter_examples": ["جاء الناس."]},
+            "counter-examples of the rule are gone",
+        ),
+        ({"overrides": "moderation.unsafe", "action": "pass"}, "loosens a protection: action"),
+        ({"overrides": "moderation.incitement", "protects": False}, "loosens a protection: protects"),
+        ({**NEW, "id": "values.rule"}, "must be mine.NAME"),
+        ({**NEW, "group": "knowledge", "action": "drop"}, "preserves knowledge cannot drop"),
+        ({**NEW, "group": "manners"}, "none of"),
+        ({**NEW, "code": "nothing"}, "unknown reason code"),
+        ({**NEW, "counter_examples": None}, "no counter-example"),
+        (
+            {**NEW, "action": "drop", "examples": [{"before": "القاهرة عاصمة مصر.", "after": ""}]},
+            "'knowledge.unchanged' says must stay",
+        ),
+    ],
+)
+def test_check_names_what_is_wrong_with_a_pack(folder: Path, entry: dict[str, Any], says: str) -> None:
+    pack(folder, "mine", entry)
+    found = [p for p in policy.check(folder) if says in p.says]
+    assert found and found[0].file == "packs/mine.yaml" and found[0].rule
+    assert policy.load(folder)  # the base is fine without it
+    with pytest.raises(FitraError):
+        policy.load(folder, ["mine"])
+
+
+def test_a_protection_may_be_extended(folder: Path) -> None:
+    was = policy.load().rule("knowledge.protected")
+    assert was
+    longer = {
+        "ar": was.statement_ar.rstrip(".") + "؛ ومنها الدستور.",
+        "en": was.statement_en + " So is the constitution.",
+    }
+    kept = [*was.counter_examples, "المادة الأولى من الدستور."]
+    pack(folder, "mine", {"overrides": was.id, "statement": longer, "counter_examples": kept})
+    assert policy.check(folder, REWRITE) == []
+
+
+def test_packs_that_contradict_each_other_are_found(folder: Path) -> None:
+    one = {"overrides": "values.faith", "statement": STATEMENT}
+    pack(folder, "mine", one)
+    pack(folder, "yours", {**one, "statement": {"ar": "اسخر بلطف.", "en": "Mock gently."}})
+    (found,) = policy.check(folder)
+    assert found.rule == "values.faith" and "overridden differently by packs/mine.yaml" in found.says
+    assert policy.check(folder, packs=["mine"]) == [] == policy.check(folder, packs=["yours", "gulf"])
+    with pytest.raises(FitraError, match="overridden differently"):
+        policy.load(folder, ["yours", "mine"])
+    pack(folder, "yours", one)  # the same words twice are no contradiction
+    assert policy.check(folder) == []
+    held = policy.load(folder, ["yours", "mine"]).rule("values.faith")
+    assert held and held.packs == ("mine", "yours")
+
+
+def test_two_packs_cannot_share_an_id_or_change_thresholds(folder: Path) -> None:
+    pack(folder, "mine", NEW)
+    shutil.copy(folder / "packs" / "mine.yaml", folder / "packs" / "other.yaml")
+    assert any("id 'mine' already used" in s for s in said(folder))
+    assert any("'mine.rule': id already used" in s for s in said(folder))
+    pack(folder, "mine", NEW, gates={"numbers_lost": 5})
+    assert any("unknown key 'gates'" in s for s in said(folder, packs=["mine"]))
+
+
+def test_unknown_policy_pack_and_bad_yaml_are_explained(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(FitraError, match="neither shipped"):
         policy.load(tmp_path / "nowhere")
+    with pytest.raises(FitraError, match=r"no pack 'mars': neither one of this policy \(egypt, gulf"):
+        policy.load("default", ["mars"])
     (folder / "policy.yaml").write_text("id: [", encoding="utf-8")
     with pytest.raises(FitraError, match="not valid YAML"):
         policy.load(folder)
+
+
+@given(
+    st.sampled_from(sorted(p.relative_to(SHIPPED).as_posix() for p in SHIPPED.rglob("*.yaml"))),
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda x: st.lists(x, max_size=3)),
+    st.integers(0, 60),
+)
+@settings(max_examples=40, deadline=None)
+def test_no_shape_of_a_file_breaks_the_check(
+    tmp_path_factory: pytest.TempPathFactory, file: str, value: Any, at: int
+) -> None:
+    """Whatever stands in the place of one value: problems or a FitraError, never another exception."""
+    folder = Path(shutil.copytree(SHIPPED, tmp_path_factory.mktemp("p") / "mine"))
+    data = yaml.load((folder / file).read_text(encoding="utf-8"), yaml.CSafeLoader)
+    places: list[tuple[Any, Any]] = []
+
+    def walk(node: Any) -> None:
+        for key in node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
+            places.append((node, key))
+            walk(node[key])
+
+    walk(data)
+    node, key = places[at * len(places) // 61]
+    node[key] = value
+    save(folder / file, data)
+    try:
+        found = policy.check(folder)
+        if not found:
+            policy.load(folder, policy.packs(folder))
+    except FitraError:
+        pass
+
+
+# --- reading and comparing
+
+
+def test_show_has_both_languages_and_nothing_that_steers_a_terminal(folder: Path) -> None:
+    held = policy.load("default", ["gulf"])
+    text = policy.show(held)
+    for rule in held.rules:
+        assert (
+            rule.statement_ar in text and rule.statement_en in text and rule.reason_ar in text and rule.reason in text
+        )
+        assert all(kept.splitlines()[0] in text for kept in rule.counter_examples)
+    assert "pack gulf" in text and "model_from: 0.3" in text and held.title["ar"] in text
+    assert "## الغرض" in text and "## Limits" in text
+    change(
+        folder / "rules/values.yaml",
+        "values.faith",
+        reason={"ar": "سبب \u202e\x1b[31m", "en": "why \x1b]0;x\x07 \u2066"},
+    )
+    hostile = policy.load(folder)
+    for isolate in (False, True):
+        shown = policy.show(hostile, isolate)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066]", shown)
+        assert "<U+202E>" in shown and "<U+001B>[31m" in shown
+    lines = policy.show(hostile, isolate=True).splitlines()
+    assert all(x.count("\u2067") == x.count("\u2069") for x in lines) and any("\u2067" in x for x in lines)
+
+
+def test_diff_says_what_changed_by_rule_threshold_and_prompt(folder: Path) -> None:
+    assert "no difference" in policy.diff_text(policy.diff(policy.load(), policy.load(folder)))
+    change(folder / "rules/values.yaml", "values.faith", action="light_edit")
+    data = yaml.safe_load((folder / "rules/moderation.yaml").read_text(encoding="utf-8"))
+    data["rules"] = [r for r in data["rules"] if r["id"] != "moderation.fraud"]
+    (folder / "rules/moderation.yaml").write_text(
+        yaml.dump(data, Dumper=yaml.CSafeDumper, allow_unicode=True), encoding="utf-8"
+    )
+    edit(folder / "policy.yaml", "numbers_lost: 0", "numbers_lost: 2")
+    edit(folder / "policy.yaml", "exhausted: keep_original", "exhausted: quarantine")
+    edit(folder / "prompts/retry.md", "avoid this", "mend this")
+    words = yaml.safe_load((folder / "lexicon/insults.yaml").read_text(encoding="utf-8"))
+    save(folder / "lexicon/insults.yaml", {**words, "vocatives": [*words["vocatives"], "هيا"]})
+    found = policy.diff(policy.load(), policy.load(folder))
+    assert found["rules"] == {
+        "added": [], "removed": ["moderation.fraud"],
+        "changed": {"values.faith": {"action": ["neutralise", "light_edit"]}},
+    }  # fmt: skip
+    assert found["thresholds"] == {
+        "gates.numbers_lost": [0, 2], "outcomes.exhausted": ["keep_original", "quarantine"]
+    }  # fmt: skip
+    assert set(found["prompts"]) == {"retry"} and found["other"] == ["lexicon/insults"]
+    text = policy.diff_text(found)
+    for part in ("- rule moderation.fraud", "~ rule values.faith", "gates.numbers_lost: 0.0 -> 2.0", "mend this"):
+        assert part in text
+    back = policy.diff(policy.load(folder), policy.load())
+    assert back["rules"]["added"] == ["moderation.fraud"]
+
+
+def test_diff_of_base_and_pack_names_the_pack() -> None:
+    found = policy.diff(policy.load(), policy.load("default", ["gulf"]))
+    assert found["rules"]["added"] and all(i.startswith("gulf.") for i in found["rules"]["added"])
+    assert found["rules"]["removed"] == [] and set(found["rules"]["changed"]) == {"values.customs"}
+    assert found["rules"]["changed"]["values.customs"]["packs"] == [(), ("gulf",)]
+
+
+def test_a_prompt_is_filled_in_one_pass() -> None:
+    held = policy.load("default", ["egypt"])
+    made = policy.prompt(held, "judge", original="{rewrite} {rules}", rewrite="ب", nonce="abc")
+    assert "<<<abc original\n{rewrite} {rules}\nabc>>>" in made and "default+egypt" in made
+    assert '{"format": 1' in made and "{policy_id}" not in made
+    assert policy.prompt(held, "edits", format="F", placeholder="P").count("{") == 0
+    assert len(policy.prompt(held, "worker")) < 300  # a worker has learnt the rules
+
+
+# --- the commands
+
+
+@pytest.fixture
+def fitra() -> Callable[..., Any]:
+    return lambda *given: CliRunner().invoke(app, ["policy", *map(str, given)])
+
+
+def test_check_command(fitra: Callable[..., Any], folder: Path) -> None:
+    fine = fitra("check", "default")
+    assert fine.exit_code == 0 and "examples tried, fine" in fine.stdout
+    change(folder / "rules/values.yaml", "values.law", action="forbid")
+    change(folder / "rules/values.yaml", "values.sects", code="x")
+    bad = fitra("check", folder)
+    assert bad.exit_code == 1 and "2 to mend" in bad.stdout
+    assert "rules/values.yaml: rule 'values.law': unknown action 'forbid'. One of pass" in bad.stdout
+    told = json.loads(fitra("check", folder, "--json").stdout)
+    assert [(t["file"], t["rule"]) for t in told] == [("rules/values.yaml", f"values.{x}") for x in ("sects", "law")]
+    assert all(t["problem"] and t["hint"] for t in told)
+
+
+def test_check_command_tries_examples(fitra: Callable[..., Any], folder: Path) -> None:
+    edit(folder / "rules/moderation.yaml", 'after: "افتُتح المتحف عام 1902."', 'after: "افتُتح المتحف."')
+    bad = fitra("check", folder)
+    assert bad.exit_code == 1 and "moderation.ads" in bad.stdout and "expected 'افتُتح المتحف.'" in bad.stdout
+    edit(folder / "lexicon/insults.yaml", "predicate:", "predicates:")
+    bad = fitra("check", folder)
+    assert bad.exit_code == 1 and "lexicon/insults.yaml" in bad.stdout
+
+
+def test_show_and_diff_commands(fitra: Callable[..., Any]) -> None:
+    shown = fitra("show", "default", "--pack", "iraq")
+    assert shown.exit_code == 0 and "iraq.components" in shown.stdout and "\u2067" not in shown.stdout
+    told = json.loads(fitra("show", "--json").stdout)
+    assert told["hash"] == policy.load().hash and len(told["rules"]) == len(policy.load().rules)
+    assert "+ rule maghreb.amazigh" in fitra("diff", "default", "--pack", "maghreb").stdout
+    assert json.loads(fitra("diff", "default", "default", "--json").stdout)["rules"]["changed"] == {}
+    assert isinstance(fitra("diff", "default").exception, FitraError)

@@ -34,7 +34,7 @@ class Work:
     ) -> None:
         self.cfg, self.index = cfg, index
         self.given: Mapping[str, Row] = {}  # rows of an earlier stage, by id
-        self.policy = policy.load(cfg.policy)
+        self.policy = policy.load(cfg.policy, cfg.packs)
         self.rules = rules.compile_rules(self.policy)
         self.verses = masking.load_verses(cfg.quran)
         self.routes, self.judge = routes(cfg, backends), judge(cfg, backends)

@@ -32,8 +32,16 @@ from fitra.align.chunk import sentences
 from fitra.align.masking import PLACEHOLDER
 from fitra.llm import ParseError
 
-__all__ = ["KEEP", "MOST_SHARE", "MOST_WORDS", "Unit", "apply", "numbered", "program", "units"]
+__all__ = ["FORMAT", "KEEP", "MOST_SHARE", "MOST_WORDS", "Unit", "apply", "numbered", "program", "units"]
 
+FORMAT = """\
+- One operation a line, line numbers rising; whatever you do not name stays as it is.
+- `=` alone: nothing to change / لا تغيير.
+- `3 -`: line 3 goes / يُحذف السطر 3.
+- `3 old → new`: the only place in line 3 that reads `old` becomes `new`; `3 old →` takes it out / استبدال أو حذف.
+- `3 first … last → new`: the same from `first` to the next `last` / من أول العبارة إلى آخرها.
+- `3 _` after line 3 a space, `3 ~` nothing, `3 /` a line break, `3 //` a blank line / ما بين السطرين.
+- At most a few new words, never new digits or Latin letters / لا تُضف أرقاما ولا حروفا لاتينية."""
 KEEP = "="  # the program that changes nothing
 ARROW, GAP = "→", "…"
 MOST_WORDS, MOST_SHARE = 8, 0.25

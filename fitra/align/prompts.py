@@ -13,26 +13,20 @@ from fitra.align import edits
 from fitra.align.masking import Masked
 from fitra.align.worker.prompt import instruction
 from fitra.artifacts import digest
-from fitra.policy import Policy, render
+from fitra.policy import Policy, prompt
 
 __all__ = ["PLACEHOLDER", "fingerprint", "messages", "system"]
 
 PLACEHOLDER = "⟦1a2b3c4d:0⟧"  # shown in prompts: what a placeholder looks like
 
 
-def fill(template: str, **values: str) -> str:
-    """Replace each {name} in one pass: braces in what is filled in mean nothing."""
-    return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), template)
-
-
 def system(policy: Policy, tier: str, form: str = "rewrite") -> str:
     """What all requests to the 'worker' or the 'expert' begin with, in the form 'rewrite' or 'edits'."""
     if tier == "worker":
         return instruction(policy, "edits" if form == "edits" else "rewrite")
-    return fill(
-        policy.prompts["edits" if form == "edits" else "expert"],
-        rules=render(policy), policy_id=policy.id, policy_version=str(policy.version), placeholder=PLACEHOLDER,
-    )  # fmt: skip
+    if form == "edits":
+        return prompt(policy, "edits", placeholder="⟦0⟧", format=edits.FORMAT)
+    return prompt(policy, "expert", placeholder=PLACEHOLDER)
 
 
 def fingerprint(policy: Policy, tier: str, form: str) -> str:
@@ -50,14 +44,14 @@ def messages(
     A worker gets the text alone, as in its training.
     """
     text = edits.numbered(masked.text) if form == "edits" else masked.text
-    user = text if tier == "worker" else fill(policy.prompts["text"], text=text, nonce=masked.nonce)
+    user = text if tier == "worker" else prompt(policy, "text", text=text, nonce=masked.nonce)
     if context and tier != "worker":
         # Written by whoever wrote the text before: it must not close the marks of this one.
         context = re.sub(masked.nonce, "", context, flags=re.I)
-        user = fill(policy.prompts["context"], context=context, nonce=masked.nonce) + user
+        user = prompt(policy, "context", context=context, nonce=masked.nonce) + user
     turns = [{"role": "user", "content": user}]
     if complaint:
         if reply:
             turns.append({"role": "assistant", "content": reply})
-        turns.append({"role": "user", "content": fill(policy.prompts["retry"], complaint=complaint)})
+        turns.append({"role": "user", "content": prompt(policy, "retry", complaint=complaint)})
     return turns

@@ -29,9 +29,6 @@ def add_to(app: typer.Typer) -> None:
         app.add_typer(sub, name=name)
         return sub
 
-    policy = group("policy", "The code of conduct.")
-    policy.command("check", epilog="Example: fitra policy check my-policy/")(policy_check)
-    policy.command("show", epilog="Example: fitra policy show default")(policy_show)
     vocab = group("vocab", "Expand a base model's vocabulary.")
     vocab.command("expand", epilog="Example: fitra vocab expand --base models/base --corpus clean --out v")(
         vocab_expand
@@ -76,26 +73,6 @@ def done(manifest: Any, out: Path) -> None:
     print(json.dumps({"out": str(out), "counts": counts}, ensure_ascii=False))
     if counts.get("quarantined"):
         raise typer.Exit(3)
-
-
-def policy_check(folder: Annotated[str, typer.Argument(help="A policy folder, or 'default'.")]) -> None:
-    """Check that a policy is complete and well-formed."""
-    from fitra import policy
-
-    if problems := policy.check(folder):
-        raise FitraError(f"{folder}: {'; '.join(problems[:5])}.", f"{len(problems)} to mend.")
-    held = policy.load(folder)
-    print(f"{held.id} {held.hash[:12]}: {len(held.rules)} rules, fine")
-
-
-def policy_show(folder: Annotated[str, typer.Argument(help="A policy folder, or 'default'.")] = "default") -> None:
-    """Print a policy's rules."""
-    from fitra import policy
-
-    held = policy.load(folder)
-    print(f"{held.id} {held.hash}")
-    for rule in held.rules:
-        print(f"\n[{rule.group}] {rule.id}\n  {rule.statement_en}\n  {rule.statement_ar}")
 
 
 def vocab_expand(
