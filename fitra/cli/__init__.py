@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fitra.cli import align, corpus, ledger, rooms, runs, worker
+from fitra.cli import align, corpus, ledger, rooms, runs, synth, worker
 from fitra.errors import FitraError
 
 QUARANTINED = 3  # exit code: finished, but bad rows were set aside
@@ -38,6 +38,7 @@ align.add_to(app)
 worker.add_to(app)
 ledger.add_to(app)
 rooms.add_to(app)
+synth.add_to(app)
 
 
 def main() -> None:
