@@ -1,29 +1,27 @@
-"""Jobs over a model: translations, answers, native instructions, through a real HTTP server."""
+"""Jobs over a model: translations, resuming, budgets, plans; through a real HTTP server."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_endpoint import FakeEndpoint, Fault
 from fault_server import FaultServer
+from standin import KEY, Reply, at, data_files, documents, questions, rows_of, serving, stage, told
 
 from fitra import llm, synth
-from fitra.artifacts import DOCUMENT_SCHEMA, open_stage, read_manifest, read_table
+from fitra.artifacts import read_manifest, read_table
 from fitra.errors import FitraError
-from fitra.recipe import Answer, Instruct, Translate
-from fitra.synth import compare, gates, spans, topics
+from fitra.recipe import Translate
+from fitra.synth import gates, spans
 
 PAIRS = [
     ("The meeting began at 7:30 on 12 May 2019.", "بدأ الاجتماع الساعة ٧:٣٠ يوم ١٢ مايو ٢٠١٩."),
@@ -32,44 +30,6 @@ PAIRS = [
     ("He waited two days for {name}.", "انتظر {name} يومين."),
     ("Water boils at 100 degrees.", "يغلي الماء عند درجة مئة."),
 ]
-KEY = "sk-canary-0123456789"
-Reply = Callable[[str], str]
-
-
-def told(request: dict[str, Any]) -> str:
-    """The text between the markers of a request's first turn."""
-    user = next(m["content"] for m in request["messages"] if m["role"] == "user")
-    found = re.fullmatch(r"<<<([0-9a-f]{8})\n(.*)\n\1>>>", user, re.S)
-    assert found, user
-    return found[2]
-
-
-def serving(reply: Reply, latency: float = 0.0) -> FakeEndpoint:
-    return FakeEndpoint(lambda request, seen: reply(told(request)), latency)
-
-
-def at(s: Any, **more: Any) -> dict[str, Any]:
-    return {"endpoint": {"base_url": s.base_url, "model": "stand-in", "api_key": KEY, "retries": 1, **more}}
-
-
-def documents(path: Path, texts: list[str], **more: Any) -> Path:
-    rows = [{"id": f"d{i:03d}", "text": t, "lang": "en", "licence_class": "B", **more} for i, t in enumerate(texts)]
-    pq.write_table(pa.Table.from_pylist(rows), path)
-    return path
-
-
-def stage(path: Path, texts: list[str], lang: str = "en") -> Path:
-    rows = [{"id": f"d{i:03d}", "text": t, "lang": lang, "licence_class": "A", "source": "s", "url": "u"}
-            for i, t in enumerate(texts)]  # fmt: skip
-    with open_stage(path, stage="corpus", config={}, inputs={}) as st:
-        st.write_parquet("documents/part-00000.parquet", pa.Table.from_pylist(rows, DOCUMENT_SCHEMA))
-    return path
-
-
-def rows_of(out: Path) -> list[dict[str, Any]]:
-    return list(read_table(out, "rows").to_pylist())
-
-
 # --- what is compared ---------------------------------------------------------------------------------------------
 
 
@@ -171,13 +131,6 @@ def test_documents_keep_both_sides(tmp_path: Path) -> None:
     assert {d["lang"] for d in made} == {"ar"} and json.loads(made[0]["labels"])["model"] == "stand-in"
     everything = b"".join(p.read_bytes() for p in (tmp_path / "o").rglob("*") if p.is_file())
     assert KEY.encode() not in everything
-
-
-def test_pretraining_reads_the_parallel_file(tmp_path: Path) -> None:
-    sources = pytest.importorskip("fitra.pretrain.sources")
-    with serving(dict(PAIRS).__getitem__) as s:
-        synth.translate(Translate(**at(s)), stage(tmp_path / "c", [en for en, _ in PAIRS]), tmp_path / "o")
-    assert [(ar, en) for ar, en, _ in sources.parallel_rows([tmp_path / "o"])] == [(ar, en) for en, ar in PAIRS]
 
 
 def test_a_long_document_is_put_together_exactly(tmp_path: Path) -> None:
@@ -294,7 +247,8 @@ def test_text_cannot_give_orders(tmp_path: Path) -> None:
 def test_what_models_put_around_a_translation_is_taken_off(tmp_path: Path) -> None:
     good = "تشرق الشمس من الشرق."
     shapes = [
-        good, f"<think>hm</think>{good}", f"```\n{good}\n```", f"إليك الترجمة:\n\n{good}", f"Sure! Here it is:\n\n{good}",
+        good, f"<think>hm</think>{good}", f"```\n{good}\n```", f"إليك الترجمة:\n\n{good}",
+        f"Sure! Here it is:\n\n{good}",
     ]  # fmt: skip
     texts = [f"The sun rises in the east{'!' * i}" for i in range(len(shapes))]
     with serving(lambda t: shapes[texts.index(t)]) as s:
@@ -312,10 +266,20 @@ def test_instructions_are_translated_field_by_field_and_sft_reads_them(tmp_path:
     made = pq.read_table(tmp_path / "o" / "instructions.parquet").to_pylist()[0]
     assert [made[k] for k in row if k != "id"] == [words[v] for k, v in row.items() if k != "id"]
     assert (made["lang"], made["pair_id"], made["licence_class"]) == ("ar", "q1", "A")
+
+
+@pytest.mark.slow
+def test_the_training_rooms_read_what_was_made(tmp_path: Path) -> None:
+    sources = pytest.importorskip("fitra.pretrain.sources")
     tune = pytest.importorskip("fitra.sft.tune")
+    with serving(dict(PAIRS).__getitem__) as s:
+        synth.translate(Translate(**at(s)), stage(tmp_path / "c", [en for en, _ in PAIRS]), tmp_path / "o")
+        rows = [{"id": "q1", "instruction": PAIRS[2][0], "output": PAIRS[4][0]}]
+        synth.translate(Translate(**at(s)), questions(tmp_path / "i.jsonl", rows), tmp_path / "i")
+    assert [(ar, en) for ar, en, _ in sources.parallel_rows([tmp_path / "o"])] == [(ar, en) for en, ar in PAIRS]
     bad: list[dict[str, Any]] = []
-    read = list(tune._read(tmp_path / "o" / "instructions.parquet", bad))
-    assert not bad and read[0].question == "اذكر العاصمة.\nالمقصود مصر." and read[0].answer == "إنها القاهرة."
+    read = list(tune._read(tmp_path / "i" / "instructions.parquet", bad))
+    assert not bad and read[0].question == PAIRS[2][1] and read[0].answer == PAIRS[4][1]
 
 
 # --- resuming, budgets, plans -------------------------------------------------------------------------------------
@@ -323,36 +287,28 @@ def test_instructions_are_translated_field_by_field_and_sft_reads_them(tmp_path:
 COMMAND = [sys.executable, "-m", "fitra", "synth", "translate"]
 
 
-def data_files(out: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*.parquet"))}
-
-
 def test_a_killed_run_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
     source = documents(tmp_path / "d.parquet", [f"The number of the house is {i}." for i in range(100, 400)])
-    script = "رقم البيت هو {}."
-
-    def run(s: FakeEndpoint, out: str) -> subprocess.Popen[bytes]:
+    with serving(lambda t: f"رقم البيت هو {re.findall(r'[0-9]+', t)[0]}.", latency=0.02) as s:
         sets = [f"endpoint.base_url={s.base_url}", "endpoint.model=m", "endpoint.concurrency=8"]
-        command = [*COMMAND, str(source), "--out", str(tmp_path / out), *(x for v in sets for x in ("--set", v))]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ})
-
-    with serving(lambda t: script.format(re.findall(r"\d+", t)[0]), latency=0.02) as s:
-        p = run(s, "hurt")
+        command = [*COMMAND, str(source), "--out", str(tmp_path / "hurt"), *(x for v in sets for x in ("--set", v))]
+        p = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         while len(s.requests) < 120:
-            assert p.poll() is None
+            assert p.poll() is None, p.communicate()
             time.sleep(0.005)
         p.send_signal(signal.SIGKILL)
         p.communicate()
-        in_flight = 8
-        p = run(s, "hurt")
-        assert p.communicate() and p.returncode == 0
-        assert max(s.asked.values()) <= 2 and len(s.requests) <= 300 + in_flight + 1
+        cfg = Translate(endpoint={"base_url": s.base_url, "model": "m", "concurrency": 8})
+        synth.translate(cfg, source, tmp_path / "hurt")
+        # Only what was on its way at the kill is asked a second time.
+        assert max(s.asked.values()) <= 2 and len(s.requests) <= 300 + 8
         before = len(s.requests)
-        p = run(s, "hurt")
-        assert p.communicate() and p.returncode == 0 and len(s.requests) == before
-        p = run(s, "calm")
-        assert p.communicate() and p.returncode == 0
-    assert data_files(tmp_path / "hurt") == data_files(tmp_path / "calm")
+        (tmp_path / "hurt" / "manifest.json").unlink()
+        synth.translate(cfg, source, tmp_path / "hurt")
+        synth.translate(cfg, source, tmp_path / "again", tmp_path / "hurt" / "ledger")
+        assert len(s.requests) == before
+        synth.translate(cfg, source, tmp_path / "calm")
+    assert data_files(tmp_path / "hurt") == data_files(tmp_path / "calm") == data_files(tmp_path / "again")
     assert read_manifest(tmp_path / "calm")["counts"]["accept"] == 300
 
 
@@ -397,7 +353,7 @@ def test_a_changed_threshold_asks_nothing(tmp_path: Path) -> None:
 def test_a_budget_stops_cleanly_and_a_larger_one_goes_on(tmp_path: Path) -> None:
     source = documents(tmp_path / "d.parquet", [f"The number of the house is {i}." for i in range(100, 200)])
     with serving(lambda t: f"رقم البيت هو {re.findall(r'[0-9]+', t)[0]}.") as s:
-        small = Translate(**at(s, max_tokens=50, concurrency=4), budget={"tokens": 9000})
+        small = Translate(**at(s, max_tokens=50, concurrency=4), budget={"tokens": 800})
         with pytest.raises(llm.BudgetSpent):
             synth.translate(small, source, tmp_path / "o")
         assert 0 < len(s.requests) < 100 and not (tmp_path / "o" / "manifest.json").exists()
@@ -423,228 +379,3 @@ def test_the_batch_api_and_several_servers_give_the_same(tmp_path: Path) -> None
         assert a.batches and a.requests + b.requests == before + 40  # through the batch alone
     assert data_files(tmp_path / "one") == data_files(tmp_path / "two")
     assert data_files(tmp_path / "one") == data_files(tmp_path / "batch")
-
-
-def test_a_plan_holds_what_comes_and_asks_nothing(tmp_path: Path) -> None:
-    texts = [f"The number of the house in the old street by the river is {i}." * (1 + i % 3) for i in range(100, 1100)]
-    source = documents(tmp_path / "d.parquet", texts)
-    price = {"input": 1.0, "output": 4.0}
-    cfg = Translate(endpoint={"base_url": "http://127.0.0.1:9/v1", "model": "m", "price": price}, retries=0)
-    found = synth.plan_translate(cfg, source)
-    assert found["rows"] == 1000 and found["sampled"] >= 200
-    assert found["requests"]["low"] <= 1000 <= found["requests"]["high"]
-    for key in ("prompt_tokens", "completion_tokens", "money"):
-        assert 0 < found[key]["low"] < found[key]["high"]
-    batch = synth.plan_translate(cfg.model_copy(update={"batch": True}), source)
-    assert batch["money"]["high"] == pytest.approx(found["money"]["high"] / 2, rel=1e-3)
-    limited = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "requests_per_minute": 10}
-    assert synth.plan_translate(Translate(endpoint=limited), source)["hours_at_least"] == pytest.approx(
-        1000 / 600, rel=0.1
-    )
-    assert synth.plan_instruct(Instruct(breadth=2, depth=2, questions=3, kinds=["open"]))["leaves"] == 128 * 4
-
-
-def test_a_plan_counts_with_the_tokenizer_that_is_named(tmp_path: Path) -> None:
-    tokenizers = pytest.importorskip("tokenizers")
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0}, "[UNK]"))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    made.save(str(tmp_path / "tokenizer.json"))
-    source = documents(tmp_path / "d.parquet", ["one two three"] * 10)
-    found = synth.plan_translate(Translate(tokenizer=str(tmp_path), retries=0), source)
-    assert found["prompt_tokens"]["low"] == found["prompt_tokens"]["high"]
-    with pytest.raises(FitraError, match="no tokenizer"):
-        synth.plan_translate(Translate(tokenizer=str(source)), source)
-
-
-# --- answering ----------------------------------------------------------------------------------------------------
-
-
-def questions(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), encoding="utf-8")
-    return path
-
-
-def test_questions_are_answered_and_bad_answers_refused(tmp_path: Path) -> None:
-    replies = {
-        "ما عاصمة مصر؟": "عاصمة مصر هي القاهرة.",
-        "ما عاصمة العراق؟": "The capital of Iraq is Baghdad.",
-        "كيف أطبخ الأرز؟": "عذرا، لا أستطيع مساعدتك.",
-        "من أنت؟": "أنا نموذج لغوي كبير دربته شركة ما.",
-        "ما رقم المطعم؟": "اتصل على 0501234567 الآن.",
-        "ما أطول نهر؟": "ما أطول نهر؟",
-        "اذكر فوائد التمر.": "التمر مفيد جدا للصحة العامة. " * 20,
-        "What is the capital of Jordan?": "It is the city of Amman.",
-    }
-    rows = [{"id": f"q{i}", "question": q, "licence_class": "A"} for i, q in enumerate(replies)]
-    with serving(replies.__getitem__) as s:
-        synth.answer(Answer(**at(s), retries=0), questions(tmp_path / "q.jsonl", rows), tmp_path / "o")
-    got = {r["id"]: (r["state"], r["reason"].split(":")[0]) for r in rows_of(tmp_path / "o")}
-    assert got == {
-        "q0": ("accept", ""), "q1": ("refused", "language"), "q2": ("refused", "refusal"), "q3": ("refused", "leaks"),
-        "q4": ("refused", "personal"), "q5": ("refused", "echo"), "q6": ("refused", "repeats"), "q7": ("accept", ""),
-    }  # fmt: skip
-    made = pq.read_table(tmp_path / "o" / "instructions.parquet").to_pylist()
-    assert [(m["instruction"], m["output"], m["lang"], m["model"]) for m in made] == [
-        ("ما عاصمة مصر؟", "عاصمة مصر هي القاهرة.", "ar", "stand-in"),
-        ("What is the capital of Jordan?", "It is the city of Amman.", "en", "stand-in"),
-    ]
-
-
-def test_translated_questions_get_answers_of_their_own(tmp_path: Path) -> None:
-    """AceGPT's way with Alpaca: questions translated, the English answers left behind."""
-    row = {
-        "id": "q1",
-        "instruction": "Plan a feast.",
-        "output": "Roast a turkey for Thanksgiving.",
-        "licence_class": "A",
-    }
-    with serving({"Plan a feast.": "خطط لوليمة."}.__getitem__) as s:
-        cfg = Translate(**at(s), fields=["instruction"])
-        synth.translate(cfg, questions(tmp_path / "q.jsonl", [row]), tmp_path / "t")
-    with serving({"خطط لوليمة.": "ابدأ بالتمر والقهوة، ثم المنسف."}.__getitem__) as s:
-        synth.answer(Answer(**at(s)), tmp_path / "t", tmp_path / "a")
-        assert "turkey" not in json.dumps(s.requests)
-    made = pq.read_table(tmp_path / "a" / "instructions.parquet").to_pylist()[0]
-    assert (made["instruction"], made["output"]) == ("خطط لوليمة.", "ابدأ بالتمر والقهوة، ثم المنسف.")
-    assert made["pair_id"] == "q1" and made["parent_id"] == "q1@ar"
-
-
-def test_every_good_draw_is_a_row(tmp_path: Path) -> None:
-    def reply(request: dict[str, Any], seen: int) -> str:
-        return ["هي القاهرة.", "Cairo, of course.", "القاهرة هي العاصمة."][request["seed"]]
-
-    with FakeEndpoint(reply) as s:
-        cfg = Answer(**at(s, temperature=1.0), draws=3)
-        synth.answer(cfg, questions(tmp_path / "q.jsonl", [{"id": "q", "question": "ما عاصمة مصر؟"}]), tmp_path / "o")
-    made = pq.read_table(tmp_path / "o" / "instructions.parquet").to_pylist()
-    assert [(m["id"], m["output"]) for m in made] == [("q#0", "هي القاهرة."), ("q#2", "القاهرة هي العاصمة.")]
-
-
-def test_rows_of_evaluation_sets_are_not_asked(tmp_path: Path) -> None:
-    bench = tmp_path / "b.parquet"
-    long = "ما اسم العالم العربي الذي وضع أسس علم البصريات في كتابه المناظر وعاش في القاهرة"
-    pq.write_table(pa.table({"question": [long, "ما لون السماء؟"]}), bench)
-    rows = [{"id": "a", "question": long.replace("ا", "اـ") + "؟"}, {"id": "b", "question": "ما لونُ السماء"},
-            {"id": "c", "question": "ما لون البحر؟"}]  # fmt: skip
-    with serving(lambda t: "لونه أزرق.") as s:
-        cfg = Answer(**at(s), contamination={"benchmarks": [{"path": str(bench), "text": ["question"]}]})
-        synth.answer(cfg, questions(tmp_path / "q.jsonl", rows), tmp_path / "o")
-        assert [told(r) for r in s.requests] == ["ما لون البحر؟"]
-    assert [r["reason"].split(":")[0] for r in rows_of(tmp_path / "o")] == ["benchmark", "benchmark", ""]
-
-
-# --- native instructions ------------------------------------------------------------------------------------------
-
-
-def test_the_topic_tree_that_ships_is_whole() -> None:
-    tree = topics.load()
-    assert len(tree.leaves) >= 120 and tree.licence_class == "A"
-    assert all(gates.in_script(t.name, "ar") == 1.0 for t in tree.topics)
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [("topics: [", "not valid YAML"), ("a: 1", "a list 'topics'"), ("topics: [{en: x}]", "no Arabic name"),
-     ("topics: [الفقه, الفِقه]", "there twice"), ("{licence_class: X, topics: [الفقه]}", "none of A, B, C, D")],
-)  # fmt: skip
-def test_a_bad_topic_file_is_named(tmp_path: Path, text: str, says: str) -> None:
-    (tmp_path / "t.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(FitraError, match=says):
-        topics.load(str(tmp_path / "t.yaml"))
-
-
-def test_repetitions_are_found() -> None:
-    first = "ما أهم العوامل التي أدت إلى ازدهار التجارة في بغداد خلال القرن الثالث الهجري؟"
-    again = "ما أهمّ العوامل التي أدت إلى ازدهار التجارة في بغداد خلال القرن الثالث الهجري"
-    near = "ما أهم العوامل التي أدت إلى ازدهار التجارة في بغداد خلال القرن الرابع الهجري؟"
-    other = "كيف تُصنع القهوة العربية وما آداب تقديمها للضيوف؟"
-    assert compare.duplicates([first, other, again, near], 0.6) == [-1, -1, 0, 0]
-    assert compare.diversity([first, first])["different_3_grams"] == pytest.approx(0.5, abs=0.01)
-
-
-def native(request: dict[str, Any]) -> str:
-    """A model that writes topics, questions and answers; some of them bad."""
-    system, asked = request["messages"][0]["content"], told(request)
-    name = asked.split("\n")[-1].strip()
-    if "موضوعات فرعية" in system:
-        subs = [f"تاريخ {name}", f"أعلام {name}", "Not Arabic at all", f"أعلام {name}"]
-        return json.dumps({"items": subs}, ensure_ascii=False)
-    if "تكتب أسئلة" in system or "يكتب أسئلة" in system:
-        found = [f"اشرح بإيجاز أهم ما يميز {name} عند العرب قديما.", "ما لون السماء؟", "؟", f"كيف يتعلم الناشئ {name}؟"]
-        return "إليك القائمة:\n" + "\n".join(f"{i}. {q}" for i, q in enumerate(found, 1))
-    return (
-        "English answer here." if "الناشئ" in asked and "الطبخ" in asked else f"هذا جواب مفيد عن السؤال: {len(asked)}."
-    )
-
-
-def test_topics_become_questions_become_answers(tmp_path: Path) -> None:
-    (tmp_path / "t.yaml").write_text(
-        "licence_class: A\ntopics: [{ar: العلوم, topics: [الفلك]}, الطبخ]", encoding="utf-8"
-    )
-    bench = tmp_path / "b.parquet"
-    pq.write_table(pa.table({"question": ["اشرح بإيجاز أهم ما يميز تاريخ الفلك عند العرب قديما"]}), bench)
-    with FakeEndpoint(lambda request, seen: native(request)) as s:
-        cfg = Instruct(
-            **at(s), topics=str(tmp_path / "t.yaml"), breadth=4, depth=1, questions=4, kinds=["open"], retries=0,
-            near=0.95, contamination={"benchmarks": [{"path": str(bench), "text": ["question"]}]},
-        )  # fmt: skip
-        manifest = synth.instruct(cfg, tmp_path / "o")
-        before = len(s.requests)
-        (tmp_path / "o" / "manifest.json").unlink()
-        (tmp_path / "o" / "questions.parquet").unlink()
-        first = data_files(tmp_path / "o")
-        assert synth.instruct(cfg, tmp_path / "o")["counts"] == manifest["counts"]
-        assert len(s.requests) == before  # from the ledger
-        assert {k: v for k, v in data_files(tmp_path / "o").items() if k in first} == first
-    found = read_table(tmp_path / "o", "topics").to_pylist()
-    assert [t["topic"] for t in found if t["state"] == "accept" and t["level"] > 1 and t["id"] != "01.01"] == [
-        "تاريخ الفلك", "أعلام الفلك", "تاريخ الطبخ", "أعلام الطبخ",
-    ]  # fmt: skip
-    assert {t["reason"].split(":")[0] for t in found} == {"", "language", "duplicate"}
-    states = {(r["state"], r["reason"].split(":")[0]) for r in rows_of(tmp_path / "o")}
-    assert states == {
-        ("accept", ""), ("refused", "length"), ("refused", "duplicate"), ("refused", "benchmark"),
-        ("refused", "language"),
-    }  # fmt: skip
-    made = pq.read_table(tmp_path / "o" / "instructions.parquet").to_pylist()
-    assert made and all(m["output"] and m["model"] == "stand-in" and m["licence_class"] == "A" for m in made)
-    assert {m["topic"] for m in made} >= {"العلوم ← الفلك ← أعلام الفلك", "الطبخ ← تاريخ الطبخ"}
-    assert "different_3_grams" in manifest["notes"]["diversity"]
-    assert manifest["counts"]["topics"] == 7
-
-
-def test_a_topic_without_a_usable_reply_stays_a_leaf(tmp_path: Path) -> None:
-    (tmp_path / "t.yaml").write_text("topics: [الفلك, الطبخ]", encoding="utf-8")
-
-    def reply(request: dict[str, Any], seen: int) -> str | Fault:
-        system, asked = request["messages"][0]["content"], told(request)
-        return Fault(status=400) if "فرعية" in system and "الفلك" in asked else native(request)
-
-    with FakeEndpoint(reply) as s:
-        cfg = Instruct(**at(s), topics=str(tmp_path / "t.yaml"), breadth=2, questions=1, kinds=["open"], answers=False)
-        manifest = synth.instruct(cfg, tmp_path / "o")
-    made = pq.read_table(tmp_path / "o" / "instructions.parquet").to_pylist()
-    assert [m["topic"] for m in made] == ["الفلك", "الطبخ ← تاريخ الطبخ", "الطبخ ← أعلام الطبخ"]
-    assert {m["output"] for m in made} == {None} and manifest["licence_class"] == "D"
-
-
-# --- the command line ---------------------------------------------------------------------------------------------
-
-
-def fitra(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fitra", "synth", *arguments], capture_output=True, text=True, timeout=60
-    )
-
-
-def test_the_command_line_plans_and_exits_with_3_where_rows_were_set_aside(tmp_path: Path) -> None:
-    source = documents(tmp_path / "d.parquet", ["The sun rises.", "Stop."])
-    done = fitra("translate", str(source), "--out", str(tmp_path / "o"), "--dry-run", "--json")
-    assert done.returncode == 0 and json.loads(done.stdout)["requests"]["low"] == 2, done.stderr
-    assert not (tmp_path / "o").exists()
-    with FakeEndpoint(lambda r, n: Fault(status=400) if told(r) == "Stop." else "تشرق الشمس.") as s:
-        sets = ["--set", f"endpoint.base_url={s.base_url}", "--set", "endpoint.model=m"]
-        done = fitra("translate", str(source), "--out", str(tmp_path / "o"), "--json", *sets)
-    assert done.returncode == 3 and json.loads(done.stdout)["counts"]["accept"] == 1, done.stderr
-    none = fitra("answer", str(source), "--out", str(tmp_path / "x"))
-    assert none.returncode == 1 and "error:" in none.stderr

@@ -123,7 +123,7 @@ def _files(files: list[Path], cfg: Any, columns: Sequence[str], inputs: list[Pat
     source = Source(files, kind, 0, cfg.limit, cfg.licence_class, inputs or files)
     held: dict[str, Item] = {}
     for file in files:
-        for batch in tables.read(file, main):
+        for batch in tables.read(file, main, "id"):
             source.bad += batch.bad
             for row in batch.rows:
                 item = _item(row, names, row.pop("_where"), source)
