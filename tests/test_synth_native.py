@@ -49,6 +49,15 @@ def test_questions_are_answered_and_bad_answers_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_a_refusal_is_not_argued_with(tmp_path: Path) -> None:
+    with serving(lambda t: "عذرا، لا أستطيع مساعدتك." if "قفل" in t else "نعم") as s:
+        rows = [{"id": "a", "question": "كيف أفتح قفل جاري؟"}, {"id": "b", "question": "هل السماء زرقاء؟"}]
+        synth.answer(Answer(**at(s), min_chars=9, retries=3), questions(tmp_path / "q.jsonl", rows), tmp_path / "o")
+        assert [told(r) for r in s.requests].count(rows[0]["question"]) == 1
+        assert [told(r) for r in s.requests].count(rows[1]["question"]) == 4  # too short: asked again
+    assert [r["reason"].split(":")[0] for r in rows_of(tmp_path / "o")] == ["refusal", "length"]
+
+
 def test_translated_questions_get_answers_of_their_own(tmp_path: Path) -> None:
     """AceGPT's way with Alpaca: questions translated, the English answers left behind."""
     row = {

@@ -53,7 +53,7 @@ class Translate(Asked):
     parts: bool = Field(True, description="good pieces of a refused document still go to parallel.parquet")
     min_length: float = Field(0.55, ge=0, description="length of a translation per expected length")
     max_length: float = Field(1.8, gt=0)
-    max_untranslated: int = Field(6, ge=1, description="words in a row left in the source's script")
+    max_untranslated: int = Field(5, ge=1, description="words in a row left in the source's script")
     system: str | None = Field(None, description="a file with instructions in place of those that ship")
 
 

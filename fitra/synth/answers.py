@@ -21,6 +21,7 @@ __all__ = ["answer", "plan_answer"]
 
 VERSION = 1
 COLUMNS = ("instruction", "input")
+FINAL = frozenset(("refusal", "toxicity"))  # a model that declines may be right: it is not talked into it
 GROUP = {"ar": "ar", "arz": "ar", "apc": "ar", "ary": "ar", "en": "en"}
 
 
@@ -134,7 +135,11 @@ def ask_all(
 
     for lang in ("ar", "en"):
         mine = [q for q in questions if q.lang == lang]
-        asker.ask("answer", system_of(cfg, lang), mine, lambda reply, q: ask.unmarked(reply, q.nonce), judge)
+        asker.ask("answer", system_of(cfg, lang), mine, _parse, judge, final=FINAL)
+
+
+def _parse(reply: str, q: ask.Question) -> str:
+    return ask.unmarked(reply, q.nonce)
 
 
 def row_of(q: ask.Question, licence: str, model: str) -> dict[str, Any]:

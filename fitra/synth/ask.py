@@ -160,10 +160,11 @@ class Asker:
         judge: Judge,
         draws: int | None = None,
         schema: dict[str, Any] | None = None,
+        final: frozenset[str] = frozenset(),
     ) -> None:
         """Ask each question until a reply passes the gates or the retries are used up; the outcome is in them.
 
-        Of several draws all that pass are in `found`, the first of them is `text`. Raises FitraError when the endpoint
+        What a gate of `final` refused is not asked again. Of several draws all that pass are in `found`, the first of them is `text`. Raises FitraError when the endpoint
         is down or the budget is spent; what was answered is in the ledger.
         """
         by_id = {q.id: q for q in questions}
@@ -199,7 +200,7 @@ class Asker:
             self._settle(pending, came, errors, judge)
             for q in pending:
                 q.reply = replies.get(q.id, "")
-            pending = [q for q in pending if q.state != "accept" and not q.reason.startswith(("request:", "render:"))]
+            pending = [q for q in pending if q.state != "accept" and not _is_final(q, final)]
 
     @staticmethod
     def _settle(
@@ -223,6 +224,12 @@ class Asker:
             else:
                 q.state, q.reason = "refused", gates.complaint(verdicts) or "not judged"
                 q.complaint = gates.told(verdicts)
+
+
+def _is_final(q: Question, final: frozenset[str]) -> bool:
+    if q.state == "quarantine":
+        return q.reason.startswith(("request:", "render:"))
+    return any(not v.passed and v.gate in final for v in q.verdicts)
 
 
 def prompt_hash(*texts: str) -> str:
