@@ -105,8 +105,8 @@ class Question:
     found: list[tuple[int, str]] = field(default_factory=list)  # (draw, accepted text)
     verdicts: list[gates.Verdict] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
-    reply: str = ""
     complaint: str = ""
+    talk: list[llm.Message] = field(default_factory=list)  # replies and complaints so far
 
 
 Judge = Callable[[Sequence[Question], Sequence[gates.Asked]], list[list[gates.Verdict]]]
@@ -164,19 +164,16 @@ class Asker:
     ) -> None:
         """Ask each question until a reply passes the gates or the retries are used up; the outcome is in them.
 
-        What a gate of `final` refused is not asked again. Of several draws all that pass are in `found`, the first of them is `text`. Raises FitraError when the endpoint
-        is down or the budget is spent; what was answered is in the ledger.
+        What a gate of `final` refused is not asked again. Of several draws all that pass are in `found`, the first of
+        them is `text`. Raises FitraError when the endpoint is down or the budget is spent; what was answered is in the
+        ledger.
         """
         by_id = {q.id: q for q in questions}
         again = prompt("retry")
 
         def render(row: Any) -> list[llm.Message]:
             q = by_id[row["id"]]
-            messages = [{"role": "user", "content": q.user}]
-            if q.complaint:
-                messages += [{"role": "assistant", "content": q.reply}] if q.reply else []
-                messages.append({"role": "user", "content": fill(again, complaint=q.complaint)})
-            return messages
+            return [{"role": "user", "content": q.user}, *q.talk]
 
         job = llm.Job(name, render, lambda reply, row: parse(reply, by_id[row["id"]]),
                       system=system, draws=draws or self.cfg.draws, schema=schema)  # fmt: skip
@@ -198,9 +195,11 @@ class Asker:
                 if a.error is None and a.reply is not None:
                     came.append((q, a.draw, gates.Asked(q.source, a.value, a.reply.finish_reason)))
             self._settle(pending, came, errors, judge)
-            for q in pending:
-                q.reply = replies.get(q.id, "")
             pending = [q for q in pending if q.state != "accept" and not _is_final(q, final)]
+            for q in pending:  # all that was said: equal words would be an equal question, which the ledger answers
+                if replies.get(q.id):
+                    q.talk.append({"role": "assistant", "content": replies[q.id]})
+                q.talk.append({"role": "user", "content": fill(again, complaint=q.complaint)})
 
     @staticmethod
     def _settle(

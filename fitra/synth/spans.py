@@ -25,7 +25,7 @@ _KEPT = re.compile(
     r"|</?[A-Za-z][^<>\n]{0,300}>|⟦[^⟦⟧\n]{0,80}⟧",
     re.A,
 )
-_NUMBER = re.compile(r"\d+(?:[.,٫٬،]\d+)*")
+_HALVES = {"30": re.compile(r"نصف|\bhalf\b", re.I), "15": re.compile(r"ربع|\bquarter\b", re.I)}  # of an hour
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3}){2,}")
 _TOKEN = re.compile(r"\d+(?:[.,٫٬،]\d+)*|[^\W\d_]+")
 _ARABIC = re.compile("[\u0600-\u06ff]")
@@ -44,7 +44,6 @@ _UNITS_AR = {
 _ORDINALS_AR = {
     1: "أول أولى", 2: "ثاني ثانية", 3: "ثالث ثالثة", 4: "رابع رابعة", 5: "خامس خامسة", 6: "سادس سادسة",
     7: "سابع سابعة", 8: "ثامن ثامنة", 9: "تاسع تاسعة", 10: "عاشر عاشرة", 11: "حادي حادية",
-    15: "ربع", 30: "نصف",  # of an hour
 }  # fmt: skip
 _SCALES_AR = {1000: "ألف آلاف ألوف", 10**6: "مليون ملايين", 10**9: "مليار مليارات بليون", 10**12: "تريليون ترليون"}
 _TO_19 = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
@@ -54,7 +53,7 @@ fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"""
 _TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety"
 _UNITS_EN = {w: 10 * i for i, w in enumerate(_TENS.split())}
 _UNITS_EN |= {w: i for names in (_TO_19, _NTH) for i, w in enumerate(names.split())}
-_UNITS_EN |= {"once": 1, "twice": 2, "thirtieth": 30, "dozen": 12, "half": 30, "quarter": 15}
+_UNITS_EN |= {"once": 1, "twice": 2, "thirtieth": 30, "dozen": 12}
 _I_TO_XX = "- I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX"
 _ROMAN = {w: i for i, w in enumerate(_I_TO_XX.split())}
 _SCALES_EN = {"hundred": 100, "hundreds": 100, "thousand": 1000, "thousands": 1000, "million": 10**6,
@@ -173,8 +172,8 @@ def changed_numbers(source: str, target: str) -> tuple[list[str], list[str]]:
     source, target = bare(source), bare(target)
     ours, said_here = _said(source)
     theirs, said_there = _said(target)
-    lost = {w[0] for w in ours if not said_there & set(w) and not _unsaid(w[0], target)}
-    new = {w[0] for w in theirs if not said_here & set(w) and not _unsaid(w[0], source)}
+    lost = {w[0] for w in ours if not said_there & set(w) and not _unsaid(w[0], source, target)}
+    new = {w[0] for w in theirs if not said_here & set(w) and not _unsaid(w[0], target, source)}
     was, now = Counter(w[0] for w in ours), Counter(w[0] for w in theirs)
     common = [n for n in was if n in now]
     fewer, more = [n for n in common if now[n] < was[n]], [n for n in common if now[n] > was[n]]
@@ -184,6 +183,11 @@ def changed_numbers(source: str, target: str) -> tuple[list[str], list[str]]:
     return sorted(lost), sorted(new)
 
 
-def _unsaid(number: str, other: str) -> bool:
-    """One and two are in the form of an Arabic noun: «يومين»."""
-    return number in ("1", "2") and _ARABIC.search(other) is not None
+def _unsaid(number: str, here: str, other: str) -> bool:
+    """One and two are in the form of an Arabic noun («يومين»); 7:30 is half past seven."""
+    if number in ("1", "2"):
+        return _ARABIC.search(other) is not None
+    part = _HALVES.get(number)
+    return part is not None and bool(
+        re.search(rf"\d[:.]{number}(?!\d)", arabic.digits_to_ascii(here)) and part.search(other)
+    )
