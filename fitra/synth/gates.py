@@ -25,8 +25,9 @@ GATES_VERSION = 1  # raise it when a gate judges equal texts otherwise: it is pa
 EXPECTED = {"en": 0.92, "ar": 1.1}  # characters of a translation per character of its source's language (measured)
 SLACK = 20  # characters added to both sides: a word more or less is nothing in a short text
 # A source that ends with its mark and an answer that does not: the end is missing, if the source has so many words
-# (short sentences often go without), or the answer ends in a word that cannot stand last, or is as short as this.
-UNFINISHED_WORDS, UNFINISHED = 8, 0.8
+# (short Arabic sentences are often written without), or the answer ends in a word that cannot stand last, or is as
+# short as this.
+UNFINISHED_WORDS, UNFINISHED = {"en": 8, "ar": 2}, 0.8  # words by source language; share of the expected length
 LOOP_WORDS = 16  # texts of fewer words do not loop
 SURE = 0.6  # confidence from which another language is believed,
 SAYS = 8  # in texts of so many words
@@ -183,11 +184,13 @@ def _ended(text: str) -> bool:
     return bool(tail) and not tail[-1].isalnum() and tail[-1] not in ",،-"
 
 
-def _unfinished(p: Asked, ratio: float) -> bool:
+def _unfinished(p: Asked, ratio: float, source: str) -> bool:
     if not _ended(p.source) or _ended(p.answer):
         return False
     last = arabic.fold(p.answer[-40:], "search").split()[-1:]
-    return ratio < UNFINISHED or len(p.source.split()) >= UNFINISHED_WORDS or bool(_NEVER_LAST.intersection(last))
+    return (
+        ratio < UNFINISHED or len(p.source.split()) >= UNFINISHED_WORDS[source] or bool(_NEVER_LAST.intersection(last))
+    )
 
 
 def _left(text: str, target: str) -> int:
@@ -214,7 +217,7 @@ def translations(pairs: Sequence[Asked], cfg: Any, target: str, nonces: Sequence
         ratio = (len(p.answer.strip()) + SLACK) / (len(p.source.strip()) * EXPECTED[cfg.source] + SLACK)
         fits = cfg.min_length <= ratio <= cfg.max_length
         bound = cfg.max_length if ratio > cfg.max_length else cfg.min_length
-        cut = _unfinished(p, ratio)
+        cut = _unfinished(p, ratio, cfg.source)
         lost, new = spans.changed_numbers(p.source, p.answer)
         missing, extra = spans.kept(p.source) - spans.kept(p.answer), spans.kept(p.answer) - spans.kept(p.source)
         run = _left(p.answer, target)
