@@ -355,7 +355,7 @@ def test_a_changed_threshold_asks_nothing(tmp_path: Path) -> None:
 def test_a_budget_stops_cleanly_and_a_larger_one_goes_on(tmp_path: Path) -> None:
     source = documents(tmp_path / "d.parquet", [f"The number of the house is {i}." for i in range(100, 200)])
     with serving(lambda t: f"رقم البيت هو {re.findall(r'[0-9]+', t)[0]}.") as s:
-        small = Translate(**at(s, max_tokens=50, concurrency=4), budget={"tokens": 800})
+        small = Translate(**at(s, max_tokens=50, concurrency=4), model={"budget": {"tokens": 800}})
         with pytest.raises(llm.BudgetSpent):
             synth.translate(small, source, tmp_path / "o")
         assert 0 < len(s.requests) < 100 and not (tmp_path / "o" / "manifest.json").exists()
@@ -370,14 +370,13 @@ def test_the_batch_api_and_several_servers_give_the_same(tmp_path: Path) -> None
         return f"رقم البيت هو {re.findall(r'is ([0-9]+)', told(request))[0]}."
 
     with FaultServer(reply) as a, FaultServer(reply) as b:
-        one = at(a)
+        one, both = at(a), [at(a)["endpoint"], at(b)["endpoint"]]
         synth.translate(Translate(**one), source, tmp_path / "one")
-        more = [{**at(b)["endpoint"]}]
-        synth.translate(Translate(**one, endpoints=more), source, tmp_path / "two")
+        synth.translate(Translate(model={"endpoints": both}), source, tmp_path / "two")
         before = a.requests + b.requests
         assert b.requests
         a.batch_polls = 1
-        synth.translate(Translate(**one, batch=True), source, tmp_path / "batch")
+        synth.translate(Translate(**one, model={"batch": True}), source, tmp_path / "batch")
         assert a.batches and a.requests + b.requests == before + 40  # through the batch alone
     assert data_files(tmp_path / "one") == data_files(tmp_path / "two")
     assert data_files(tmp_path / "one") == data_files(tmp_path / "batch")

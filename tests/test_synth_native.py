@@ -209,10 +209,13 @@ def test_a_plan_holds_what_comes_and_asks_nothing(tmp_path: Path) -> None:
     assert found["requests"]["low"] <= 1000 <= found["requests"]["high"]
     for key in ("prompt_tokens", "completion_tokens", "money"):
         assert 0 < found[key]["low"] < found[key]["high"]
-    batch = synth.plan_translate(cfg.model_copy(update={"batch": True}), source)
+    assert found["hours"] is None
+    asked = {"endpoints": cfg.model.endpoints, "batch": True, "tokens_per_second": 100.0, "gpus": 2}
+    batch = synth.plan_translate(Translate(model=asked, retries=0), source)
+    assert batch["gpu_hours"]["high"] == pytest.approx(found["completion_tokens"]["high"] / 180_000, abs=0.01)
     assert batch["money"]["high"] == pytest.approx(found["money"]["high"] / 2, rel=1e-3)
     limited = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "requests_per_minute": 10}
-    assert synth.plan_translate(Translate(endpoint=limited), source)["hours_at_least"] == pytest.approx(
+    assert synth.plan_translate(Translate(endpoint=limited), source)["hours"]["low"] == pytest.approx(
         1000 / 600, rel=0.1
     )
     assert synth.plan_instruct(Instruct(breadth=2, depth=2, questions=3, kinds=["open"]))["leaves"] == 128 * 4
@@ -224,10 +227,11 @@ def test_a_plan_counts_with_the_tokenizer_that_is_named(tmp_path: Path) -> None:
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     made.save(str(tmp_path / "tokenizer.json"))
     source = documents(tmp_path / "d.parquet", ["one two three"] * 10)
-    found = synth.plan_translate(Translate(tokenizer=str(tmp_path), retries=0), source)
+    here = {"base_url": "http://127.0.0.1:9/v1", "model": "m"}
+    found = synth.plan_translate(Translate(endpoint=here, model={"tokenizer": str(tmp_path)}, retries=0), source)
     assert found["prompt_tokens"]["low"] == found["prompt_tokens"]["high"]
     with pytest.raises(FitraError, match="no tokenizer"):
-        synth.plan_translate(Translate(tokenizer=str(source)), source)
+        synth.plan_translate(Translate(endpoint=here, model={"tokenizer": str(source)}), source)
 
 
 # --- the command line ---------------------------------------------------------------------------------------------

@@ -102,12 +102,17 @@ def _plan(found: Mapping[str, Any], as_json: bool) -> None:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
     print(f"rows               {found['rows']:,} (looked at: {found['sampled']:,})")
-    for name in ("requests", "prompt_tokens", "completion_tokens", "money"):
-        value = found[name]
-        shown = f"{value['low']:,} to {value['high']:,}" if value else "not known: --set endpoint.price.input=..."
+    unknown = {
+        "money": "--set endpoint.price.input=... --set endpoint.price.output=...",
+        "hours": "--set model.tokens_per_second=...",
+        "gpu_hours": "--set model.gpus=...",
+    }
+    for name in ("requests", "prompt_tokens", "completion_tokens", *unknown):
+        ends = found[name]
+        shown = f"not known: {unknown.get(name)}"
+        if ends:
+            shown = f"{ends['low']:,} to {ends['high']:,}" if ends["high"] is not None else f"at least {ends['low']:,}"
         print(f"{name:<18} {shown}")
-    hours = found["hours_at_least"]
-    print(f"hours, at least    {hours if hours is not None else 'not known: the endpoint names no limits'}")
     for name, value in found["assumed"].items():
         print(f"assumed: {name}: {value}")
 

@@ -26,7 +26,7 @@ from fitra.recipe.corpus import Corpus, Dedupe, Lines, Source, Toxicity
 from fitra.recipe.engine import Engine
 from fitra.recipe.evaluate import Evaluate, World
 from fitra.recipe.filters import Filters
-from fitra.recipe.synth import Answer, Instruct, Spend, Translate
+from fitra.recipe.synth import Answer, Instruct, Translate
 from fitra.recipe.train import Base, Mixture, Prefer, Pretrain, Scratch, Sft, Train, Vocab
 from fitra.recipe.worker import Worker
 
@@ -56,7 +56,6 @@ __all__ = [
     "Seed",
     "Sft",
     "Source",
-    "Spend",
     "Toxicity",
     "Train",
     "Translate",

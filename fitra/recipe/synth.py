@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from fitra.recipe.align import Endpoint
+from fitra.recipe.align import Endpoint, Model
 from fitra.recipe.base import Config
 from fitra.recipe.contamination import Contamination
 
 LicenceClass = Literal["A", "B", "C", "D"]
 
 
-class Spend(Config):
-    """What a run may spend, earlier runs on the same ledger included; it stops cleanly before it goes beyond."""
-
-    money: float | None = Field(None, ge=0, description="in the currency of endpoint.price")
-    tokens: int | None = Field(None, ge=0, description="of prompts and answers together")
-    hours: float | None = Field(None, ge=0, description="of this run")
-
-
 class Asked(Config):
-    """What all jobs over a model share."""
+    """What all jobs over a model share. `endpoint` in place of `model` names one server: it is `model.endpoints`."""
 
-    # What does not change a row, and so stays out of fingerprints.
-    VOLATILE: ClassVar[frozenset[str]] = frozenset(("endpoints", "batch", "budget", "tokenizer"))
-
-    endpoint: Endpoint | None = None
-    endpoints: list[Endpoint] = Field([], description="further servers of the same model")
-    batch: bool = Field(False, description="through the endpoint's batch API")
-    budget: Spend = Spend()
+    model: Model | None = None
     draws: int = Field(1, ge=1, description="answers asked for each question")
     retries: int = Field(1, ge=0, description="asks again this often when a gate refuses, with its complaint")
     limit: int | None = Field(None, ge=1, description="rows at most, from the front")
@@ -38,9 +25,31 @@ class Asked(Config):
     output_licence: LicenceClass = Field(
         "A", description="what the model's terms leave its texts; the worse one counts"
     )
-    tokenizer: str | None = Field(None, description="folder or tokenizer.json of the model, to count tokens with")
     min_script: float = Field(0.5, ge=0, le=1, description="share of letters in the script that is asked for")
     max_repeats: float = Field(0.4, ge=0, le=1, description="rise of the share of repeated word n-grams")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _endpoint(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "endpoint" not in given:
+            return given
+        rest = {k: v for k, v in given.items() if k not in ("endpoint", "model")}
+        return {**rest, "model": {"endpoints": given["endpoint"], **(given.get("model") or {})}}
+
+    @field_validator("model")
+    @classmethod
+    def _whole(cls, value: Model | None) -> Model | None:
+        if value is not None and value.format != "rewrite":
+            raise ValueError("edit programs are for alignment alone")
+        return value
+
+    def lasting(self) -> dict[str, Any]:
+        """What a row depends on: not speed, patience or price, nor what is known by its content (files)."""
+        config: dict[str, Any] = self.model_dump(mode="json", exclude={"model", "system", "topics"})
+        if self.model is not None:
+            asked = self.model.endpoints[0].model_dump(mode="json", exclude=set(Endpoint.VOLATILE))
+            config["model"] = {"revision": self.model.revision, "asked": asked}
+        return config
 
 
 class Translate(Asked):

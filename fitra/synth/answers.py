@@ -62,7 +62,7 @@ def answer(
             return made
 
         counts, reasons, licences = Counter[str](), Counter[str](), {"A"}
-        for rows in shards.work(st, source.items(), source.total, cfg.batch, make, "answer"):
+        for rows in shards.work(st, source.items(), source.total, asker.batch, make, "answer"):
             states = rows["state"].to_pylist()
             counts.update(states)
             reasons.update(shards.kinds(rows))

@@ -20,7 +20,6 @@ from fitra import llm
 from fitra.artifacts import digest
 from fitra.errors import FitraError
 from fitra.llm.prices import cost
-from fitra.recipe import Endpoint
 from fitra.synth import gates
 
 __all__ = ["PROMPT_VERSION", "Asker", "Question", "between", "fill", "identity_of", "nonce_of", "prompt", "settled"]
@@ -75,19 +74,14 @@ def identity_of(cfg: Any, backend: llm.Backend | None) -> str:
     """The model that answers, without connecting to it."""
     if backend is not None:
         return backend.identity
-    if cfg.endpoint is None:
+    if cfg.model is None:
         raise FitraError("synth: no model is given.", "--set endpoint.base_url=http://... --set endpoint.model=NAME")
-    return str(cfg.endpoint.model)
+    return llm.EndpointBackend(cfg.model.endpoints, revision=cfg.model.revision).identity
 
 
 def settled(cfg: Any, **more: Any) -> dict[str, Any]:
-    """The config as it counts for a stage's fingerprint: without what changes no row, and without paths."""
-    out: dict[str, Any] = cfg.model_dump(
-        mode="json", exclude={**dict.fromkeys(cfg.VOLATILE, True), "endpoint": set(Endpoint.VOLATILE)}
-    )
-    for name in ("system", "topics"):
-        out.pop(name, None)  # known by their content: in `more`
-    return {**out, **more, "gates": gates.GATES_VERSION, "prompts": PROMPT_VERSION}
+    """The config as it counts for a stage's fingerprint."""
+    return {**cfg.lasting(), **more, "gates": gates.GATES_VERSION, "prompts": PROMPT_VERSION}
 
 
 @dataclass
@@ -120,21 +114,24 @@ class Asker:
         self.cfg, self.ledger = cfg, ledger
         self.identity = identity_of(cfg, backend)
         self.spent: Counter[str] = Counter()
-        limits = cfg.budget.model_dump()
-        price = cfg.endpoint.price if cfg.endpoint else None
+        self.price = cfg.model.endpoints[0].price if cfg.model else None
+        self.batch = bool(cfg.model and cfg.model.batch and backend is None)
         self.budget = None
-        if any(v is not None for v in limits.values()):
-            self.budget = llm.Budget(**limits, price=price, batch=cfg.batch)
+        if cfg.model and cfg.model.budget:
+            self.budget = llm.Budget(**cfg.model.budget.model_dump(), price=self.price, batch=self.batch)
         self._given = backend
 
     def backend(self) -> llm.Backend:
         """A fresh client: a run ends by closing it."""
-        return self._given or llm.EndpointBackend([self.cfg.endpoint, *self.cfg.endpoints])
+        return self._given or llm.EndpointBackend(self.cfg.model.endpoints, revision=self.cfg.model.revision)
 
     def run(self, job: llm.Job, rows: Sequence[dict[str, Any]]) -> Iterator[llm.Answer]:
         """Answers to the rows in order, from the ledger, the servers or the batch API."""
-        if self.cfg.batch and self._given is None:
-            answers = llm.run_batch(job, rows, self.cfg.endpoint, self.ledger, budget=self.budget)
+        if self.batch:
+            model = self.cfg.model
+            answers = llm.run_batch(
+                job, rows, model.endpoints[0], self.ledger, revision=model.revision, budget=self.budget
+            )
         else:
             answers = llm.run(job, rows, self.backend(), self.ledger, budget=self.budget)
         for a in answers:
@@ -146,9 +143,8 @@ class Asker:
     def asked(self) -> dict[str, Any]:
         """What this process asked for, for the manifest: requests, tokens and, where a price is known, money."""
         out: dict[str, Any] = {k: self.spent[k] for k in ("requests", "prompt_tokens", "completion_tokens")}
-        price = self.cfg.endpoint.price if self.cfg.endpoint else None
-        if price:
-            out["money"] = round(cost(out, price, batch=self.cfg.batch), 6)
+        if self.price:
+            out["money"] = round(cost(out, self.price, batch=self.batch), 6)
         return out
 
     def ask(

@@ -66,7 +66,7 @@ def instruct(
 
         counts, reasons = Counter[str](), Counter[str]()
         kept: list[str] = []
-        for table in shards.work(st, rows, len(rows), cfg.batch, make, "instruct"):
+        for table in shards.work(st, rows, len(rows), asker.batch, make, "instruct"):
             states = table["state"].to_pylist()
             counts.update(states)
             reasons.update(shards.kinds(table))

@@ -52,9 +52,9 @@ class Cost(NamedTuple):
 
 def counter(cfg: Any) -> Callable[[str], Range]:
     """A function from a text to its tokens, (low, high)."""
-    if cfg.tokenizer is None:
+    if cfg.model is None or cfg.model.tokenizer is None:
         return _by_characters
-    path = Path(cfg.tokenizer)
+    path = Path(cfg.model.tokenizer)
     path = path / "tokenizer.json" if path.is_dir() else path
     try:
         from tokenizers import Tokenizer
@@ -101,14 +101,15 @@ def estimate(costs: Sequence[Cost], rows: int, cfg: Any, assumed: dict[str, Any]
         lows = _totals([getattr(c, name)[0] for c in costs], rows)
         highs = _totals([getattr(c, name)[1] for c in costs], rows)
         out[f"{name}_tokens"] = {"low": round(lows[0] * cfg.draws), "high": round(highs[1] * cfg.draws * most)}
-    price = cfg.endpoint.price if cfg.endpoint else None
+    model = cfg.model
+    price = model.endpoints[0].price if model else None
     out["money"] = None
     if price:
         ends = ({f"{k}_tokens": out[f"{k}_tokens"][end] for k in ("prompt", "completion")} for end in ("low", "high"))
-        money = [round(cost(usage, price, batch=cfg.batch), 4) for usage in ends]
+        money = [round(cost(usage, price, batch=model.batch), 4) for usage in ends]
         out["money"] = {"low": money[0], "high": money[1]}
-    out["hours_at_least"] = _hours(cfg, out)
-    tokens = "the model's tokenizer" if cfg.tokenizer else {"characters per token": PER_TOKEN}
+    out |= _hours(cfg, out)
+    tokens = "the model's tokenizer" if model and model.tokenizer else {"characters per token": PER_TOKEN}
     out["assumed"] = {"tokens": tokens, "refused at most": REFUSED, "retries": cfg.retries, **assumed}
     return out
 
@@ -124,16 +125,22 @@ def _totals(values: Sequence[float], rows: int) -> Range:
     return max(0.0, mean - error) * rows, (mean + error) * rows
 
 
-def _hours(cfg: Any, out: dict[str, Any]) -> float | None:
-    """What the limits of the endpoints make of it, where they are given; how fast a server is nobody knows here."""
-    servers = [e for e in (cfg.endpoint, *cfg.endpoints) if e]
+def _hours(cfg: Any, out: dict[str, Any]) -> dict[str, Any]:
+    """Hours from what the servers write per second, where that is given (GPU-hours too); else at least what the limits
+    of the endpoints make of it, where they name some; how fast a server is nobody knows here."""
+    model = cfg.model
+    if model and model.tokens_per_second:
+        ends = {end: out["completion_tokens"][end] / model.tokens_per_second / 3600 for end in ("low", "high")}
+        gpu = {end: round(h * model.gpus, 2) for end, h in ends.items()} if model.gpus else None
+        return {"hours": {end: round(h, 3) for end, h in ends.items()}, "gpu_hours": gpu}
+    servers = model.endpoints if model else []
     minutes = []
     if servers and all(e.requests_per_minute for e in servers):
         minutes.append(out["requests"]["low"] / sum(e.requests_per_minute for e in servers))
     if servers and all(e.tokens_per_minute for e in servers):
         tokens = out["prompt_tokens"]["low"] + out["completion_tokens"]["low"]
         minutes.append(tokens / sum(e.tokens_per_minute for e in servers))
-    return round(max(minutes) / 60, 3) if minutes else None
+    return {"hours": {"low": round(max(minutes) / 60, 3), "high": None} if minutes else None, "gpu_hours": None}
 
 
 def turn(count: Callable[[str], Range], *texts: str) -> Range:

@@ -68,7 +68,7 @@ def translate(
         st.notes["plan"] = _plan(cfg, source)
         counts, reasons, licences = Counter[str](), Counter[str](), {"A"}
         total = source.total
-        for rows in shards.work(st, source.items(), total, cfg.batch, job.make, "translate"):
+        for rows in shards.work(st, source.items(), total, job.asker.batch, job.make, "translate"):
             states = rows["state"].to_pylist()
             counts.update(states)
             reasons.update(shards.kinds(rows))
