@@ -13,9 +13,9 @@ import pytest
 
 from fitra import llm, policy
 from fitra.align import align, gates, masking, rewrite, rules
-from fitra.align.chunk import chunks, sentences
 from fitra.artifacts import DOCUMENT_SCHEMA, open_stage, read_table, table_parts
 from fitra.errors import FitraError
+from fitra.llm.chunk import chunks, sentences
 from fitra.recipe import Align
 
 POLICY = policy.load()

@@ -16,7 +16,7 @@ PACKAGE = Path(fitra.__file__).parent
 FLOORS = {
     0: {"recipe", "artifacts", "arabic", "stats", "errors", "progress", "engine"},
     1: {"tables", "llm", "lm", "train", "signals", "policy"},
-    2: {"corpus", "align", "vocab", "pretrain", "sft", "prefer", "evaluate"},
+    2: {"corpus", "align", "vocab", "pretrain", "sft", "prefer", "evaluate", "synth"},
     3: {"run", "report", "world", "cli", "__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -104,7 +104,7 @@ assert not {blocked!r} & set(sys.modules)
 """
 
 
-@pytest.mark.parametrize("module", ["fitra.corpus", "fitra.align", "fitra.cli"])
+@pytest.mark.parametrize("module", ["fitra.corpus", "fitra.align", "fitra.synth", "fitra.cli"])
 def test_data_work_needs_no_torch(module: str) -> None:
     code = BLOCKED.format(blocked=HEAVY, module=module)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -28,9 +28,9 @@ from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from itertools import accumulate, pairwise
 
-from fitra.align.chunk import sentences
 from fitra.align.masking import PLACEHOLDER
 from fitra.llm import ParseError
+from fitra.llm.chunk import sentences
 
 __all__ = ["FORMAT", "KEEP", "MOST_SHARE", "MOST_WORDS", "Unit", "apply", "numbered", "program", "units"]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from fitra import llm
 from fitra.align import edits, gates, masking, prompts, rules
-from fitra.align.chunk import chunks
+from fitra.llm.chunk import chunks
 from fitra.policy import Policy
 from fitra.recipe import Endpoint
 from fitra.signals import contamination

@@ -14,9 +14,9 @@ from typing import Any
 
 from fitra import arabic
 from fitra.align import insults, layout
-from fitra.align.chunk import sentences
 from fitra.align.masking import PLACEHOLDER, Masked
 from fitra.errors import FitraError
+from fitra.llm.chunk import sentences
 from fitra.policy import Policy
 
 __all__ = ["Removal", "Rewrite", "Rules", "apply", "compile_rules"]

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fitra.cli import align, align_report, corpus, ledger, policy, rooms, runs, worker
+from fitra.cli import align, align_report, corpus, ledger, policy, rooms, runs, synth, worker
 from fitra.errors import FitraError
 
 QUARANTINED = 3  # exit code: finished, but bad rows were set aside
@@ -40,6 +40,7 @@ worker.add_to(app)
 ledger.add_to(app)
 policy.add_to(app)
 rooms.add_to(app)
+synth.add_to(app)
 
 
 def main() -> None:

@@ -26,11 +26,13 @@ from fitra.recipe.corpus import Corpus, Dedupe, Lines, Source, Toxicity
 from fitra.recipe.engine import Engine
 from fitra.recipe.evaluate import Evaluate, World
 from fitra.recipe.filters import Filters
+from fitra.recipe.synth import Answer, Instruct, Translate
 from fitra.recipe.train import Base, Mixture, Prefer, Pretrain, Scratch, Sft, Train, Vocab
 from fitra.recipe.worker import Worker
 
 __all__ = [
     "Align",
+    "Answer",
     "Base",
     "Benchmark",
     "Budget",
@@ -42,6 +44,7 @@ __all__ = [
     "Engine",
     "Evaluate",
     "Filters",
+    "Instruct",
     "Lines",
     "Mixture",
     "Model",
@@ -55,6 +58,7 @@ __all__ = [
     "Source",
     "Toxicity",
     "Train",
+    "Translate",
     "Vocab",
     "Worker",
     "World",

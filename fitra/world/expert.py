@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 from fitra import policy
 from fitra.align import masking, rules
-from fitra.align.chunk import sentences
 from fitra.errors import FitraError
+from fitra.llm.chunk import sentences
 from fitra.recipe import Endpoint
 
 __all__ = ["MODEL", "Expert", "application", "serving"]

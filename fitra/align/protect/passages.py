@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from fitra import arabic
-from fitra.align.chunk import sentences
 from fitra.align.protect.spans import Protected
+from fitra.llm.chunk import sentences
 
 __all__ = ["hadith", "poetry"]
 

@@ -20,9 +20,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fitra.align import edits, masking
-from fitra.align.chunk import chunks
 from fitra.artifacts import table_parts
 from fitra.errors import FitraError
+from fitra.llm.chunk import chunks
 from fitra.recipe import Worker
 
 __all__ = ["Pair", "pairs"]
