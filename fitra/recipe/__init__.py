@@ -27,7 +27,8 @@ from fitra.recipe.engine import Engine
 from fitra.recipe.evaluate import Evaluate, World
 from fitra.recipe.filters import Filters
 from fitra.recipe.synth import Answer, Instruct, Translate
-from fitra.recipe.train import Base, Mixture, Prefer, Pretrain, Scratch, Sft, Train, Vocab
+from fitra.recipe.train import Base, Mixture, Prefer, Pretrain, Scratch, Sft, Train
+from fitra.recipe.vocab import Progressive, Vocab
 from fitra.recipe.worker import Worker
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "Prefer",
     "Pretrain",
     "Price",
+    "Progressive",
     "Recipe",
     "Scratch",
     "Seed",

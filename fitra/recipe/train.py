@@ -1,4 +1,4 @@
-"""Recipe: vocabulary, pre-training, tuning, preferences."""
+"""Recipe: base model, pre-training, tuning, preferences."""
 
 from __future__ import annotations
 
@@ -43,14 +43,6 @@ class Base(Config):
     languages: list[Literal["ar", "en"]] = Field(["en"], min_length=1, description="of what the one made here reads")
     scratch: Scratch = Scratch()
     train: Train = Train(tokens=900_000)
-
-
-class Vocab(Config):
-    """Vocabulary expansion by continued BPE."""
-
-    add: int = Field(1024, ge=0)
-    init: Literal["mean", "random"] = "mean"  # mean of the old pieces: ALLaM section 3.1, AraLLaMA section 4.1
-    min_count: int = Field(2, ge=1)
 
 
 class Mixture(Config):

@@ -131,7 +131,7 @@ def _expand(st: Stage, cfg: recipe.Vocab, base: Path, corpora: Sequence[Path], s
 
     pieces = [[t.id for t in old.model.tokenize(t)] for t in got.tokens]
     rows_before = model.get_input_embeddings().weight.shape[0]
-    tied = embed.grow(model, first, pieces, cfg.init, seed) if pieces else None
+    tied = embed.grow(model, first, pieces, cfg.init, seed) if pieces else None  # type: ignore[arg-type]
     probe = [t[:2000] for t in (*held["ar"][:20], *held["en"][:20])]
     with st.folder("model") as folder:
         model.save_pretrained(folder, safe_serialization=True)
