@@ -1,44 +1,38 @@
-"""Continued byte-level BPE: go on merging where the base tokenizer stopped, in Arabic words only.
+"""BPE tokenizers as data: what a `tokenizer.json` says, what its pieces stand for, and how it grows.
 
-The base segments every Arabic word of the corpus. Each of its pieces becomes one private-use code point, so that the
-words turn into short strings over an alphabet of old pieces; the `tokenizers` trainer (Rust) learns merges on those,
-and the merges are mapped back and appended after the old ones. What a BPE encoder then does to an Arabic word is:
-first everything the base did, then the new merges in the order they were learned.
+Two kinds are known. *bytes*: byte-level BPE as in GPT-2, Llama-3, Qwen, tekken; pieces are written in GPT-2's printable
+stand-ins for bytes. *sentencepiece*: BPE over characters with byte fallback as in Llama-2 and Mistral v1; a space is
+written ▁, a byte <0xD9>, and no border stands between words but the one in front of ▁.
 
-Two phases, because an English base cuts Arabic letters into bytes:
-
-1. `mend`: pieces that hold parts of one letter are joined, the most frequent first, until letters are whole;
-2. `learn`: the trainer merges whole letters and old pieces by frequency (I-BPE, AraLLaMA section 4.1).
-
-Every new token starts at a letter border and holds Arabic letters and marks, with at most one space in front. The one
-exception: a token may end in the first byte of a letter where a clean token is built from it (`partial`). Bytes D8-DB
-are the first bytes of U+0600-06FF and of nothing else, so text without those characters cannot meet a new merge.
+The merges of a byte-level BPE are pairs. A SentencePiece BPE knows pieces with scores: any two neighbours that make a
+piece may merge, the best score first. Written as merges (as converters do) that is every split of every piece, in
+the order of the pieces' scores; grown vocabularies keep to it, so that tokenizer.json and the model file agree.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models
 
 from fitra.errors import FitraError
+from fitra.vocab.script import ARABIC, DEFAULT, RUN, Script
 
-SUPPORTED = "Supported: byte-level BPE as in GPT-2, Llama-3, Qwen (tokenizer.json: model BPE, pre-tokenizer ByteLevel)."
-# Arabic letters and marks of U+0600-06FF. Left out on purpose: digits, punctuation, format signs, tatweel (a stroke).
-ARABIC = (
-    "\u0610-\u061a\u0620-\u063f\u0641-\u065f\u066e-\u06d3\u06d5-\u06dc\u06df-\u06e8\u06ea-\u06ef\u06fa-\u06fc\u06ff"
+__all__ = ["ARABIC", "RUN", "Kind", "Merge", "build", "extend", "kind", "piece_text", "read", "segment", "text_of"]
+
+Kind = Literal["bytes", "sentencepiece"]
+SUPPORTED = (
+    "Supported: BPE, byte-level (GPT-2, Llama-3, Qwen, tekken) or SentencePiece with byte fallback (Llama-2, "
+    "Mistral v1), as tokenizer.json, tokenizer.model or tekken.json."
 )
-RUN = re.compile(f" ?[{ARABIC}]+")
-LEADS = frozenset(range(0xD8, 0xDC))
-PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
-MAX_MEND_ROUNDS = 8
+SPACE = "\u2581"
+BYTE = re.compile("<0x([0-9A-F]{2})>")
+BATCH = 1 << 16
 
 
 def _byte_alphabet() -> dict[int, str]:
@@ -57,34 +51,59 @@ def piece_bytes(piece: str) -> bytes:
     return bytes(TO_BYTE[c] for c in piece)
 
 
-def piece_text(piece: str) -> str:
-    """A piece as people read it; half letters show as U+FFFD."""
+def _text_of_bytes(piece: str) -> str:
     return piece_bytes(piece).decode("utf-8", errors="replace")
 
 
-def is_clean(piece: str) -> bool:
-    """Whether a piece is whole Arabic letters and marks, with at most one space in front."""
+def _text_of_sentencepiece(piece: str) -> str:
+    byte = BYTE.fullmatch(piece)
+    return bytes([int(byte[1], 16)]).decode("utf-8", errors="replace") if byte else piece.replace(SPACE, " ")
+
+
+def text_of(kind: Kind) -> Callable[[str], str]:
+    """The function that gives a piece as people read it; half letters show as U+FFFD."""
+    return _text_of_bytes if kind == "bytes" else _text_of_sentencepiece
+
+
+def piece_text(piece: str, kind: Kind = "bytes") -> str:
+    """A piece as people read it; half letters show as U+FFFD."""
+    return text_of(kind)(piece)
+
+
+def piece_of(text: str, kind: Kind) -> str:
+    """The piece that stands for a text."""
+    return "".join(TO_CHAR[b] for b in text.encode()) if kind == "bytes" else text.replace(" ", SPACE)
+
+
+def is_clean(piece: str, kind: Kind = "bytes", script: Script = DEFAULT) -> bool:
+    """Whether a piece may be a new token: whole letters and marks, with at most one space in front."""
+    if kind == "sentencepiece":
+        return script.is_clean(piece.replace(SPACE, " "))
     try:
-        return RUN.fullmatch(piece_bytes(piece).decode("utf-8")) is not None
+        return script.is_clean(piece_bytes(piece).decode("utf-8"))
     except UnicodeDecodeError:
         return False
 
 
-def is_partial(piece: str) -> bool:
-    """Whether a piece is a space or clean Arabic or nothing, followed by the first byte of an Arabic letter."""
+def is_partial(piece: str, script: Script = DEFAULT) -> bool:
+    """Whether a byte-level piece is a space or clean text or nothing, followed by the first bytes of a letter."""
     raw = piece_bytes(piece)
-    if not raw or raw[-1] not in LEADS:
+    head = next((h for h in script.heads if raw.endswith(h)), None)
+    if head is None:
         return False
     try:
-        head = raw[:-1].decode("utf-8")
+        front = raw[: -len(head)].decode("utf-8")
     except UnicodeDecodeError:
         return False
-    return head in ("", " ") or RUN.fullmatch(head) is not None
+    return front in ("", " ") or script.is_clean(front)
 
 
 @dataclass(frozen=True)
 class Merge:
-    """One learned merge, in byte-level characters: `left` + `right` side by side become one token."""
+    """One learned merge, in the writing of the vocabulary: `left` + `right` side by side become one token.
+
+    With `right` empty it is a character that a SentencePiece base could only write in bytes.
+    """
 
     left: str
     right: str
@@ -95,8 +114,18 @@ class Merge:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The `tokenizer.json` of a model folder; FitraError when it is missing or not a byte-level BPE."""
+    """The tokenizer.json of a model folder, or what it would be where there is only tokenizer.model or tekken.json.
+
+    Raises FitraError when there is none or it is not a BPE of a known kind.
+    """
     path = folder / "tokenizer.json"
+    if not path.is_file():
+        from fitra.vocab import sentencepiece, tekken
+
+        if (folder / sentencepiece.NAME).is_file():
+            return sentencepiece.to_spec(sentencepiece.read(folder / sentencepiece.NAME))
+        if (folder / tekken.NAME).is_file():
+            return tekken.to_spec(tekken.read(folder / tekken.NAME))
     try:
         spec = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -105,20 +134,50 @@ def read(folder: Path) -> dict[str, Any]:
         raise FitraError(f"{path}: not valid JSON.", "Fetch the tokenizer again.") from None
     model = spec.get("model") if isinstance(spec, dict) else None
     if not isinstance(model, dict) or model.get("type") != "BPE":
-        kind = model.get("type") if isinstance(model, dict) else "unknown"
-        raise FitraError(f"{path}: the tokenizer model is '{kind}', expected 'BPE'.", SUPPORTED)
-    pre = spec.get("pre_tokenizer") or {}
-    steps = pre.get("pretokenizers", [pre])
-    if not any(s.get("type") == "ByteLevel" for s in steps) or (spec.get("decoder") or {}).get("type") != "ByteLevel":
-        raise FitraError(f"{path}: a BPE without the ByteLevel pre-tokenizer and decoder.", SUPPORTED)
-    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
+        said = model.get("type") if isinstance(model, dict) else "unknown"
+        raise FitraError(f"{path}: the tokenizer model is '{said}', expected 'BPE'.", SUPPORTED)
+    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(key):
             raise FitraError(f"{path}: the BPE model sets '{key}'.", SUPPORTED)
-    if missing := [
-        b for b, c in TO_CHAR.items() if c not in model["vocab"] and b not in (0xC0, 0xC1, *range(0xF5, 256))
-    ]:
-        raise FitraError(f"{path}: {len(missing)} bytes have no token, the first is 0x{missing[0]:02X}.", SUPPORTED)
+    (_check_sentencepiece if kind(spec) == "sentencepiece" else _check_bytes)(path, spec)
     return spec  # type: ignore[no-any-return]
+
+
+def kind(spec: Mapping[str, Any]) -> Kind:
+    """Which of the two kinds a tokenizer.json is."""
+    return "sentencepiece" if spec["model"].get("byte_fallback") else "bytes"
+
+
+def _steps(part: Any, key: str) -> list[dict[str, Any]]:
+    return list(part.get(key, [part])) if part else []
+
+
+def _check_bytes(path: Path, spec: Mapping[str, Any]) -> None:
+    steps = _steps(spec.get("pre_tokenizer"), "pretokenizers")
+    if not any(s.get("type") == "ByteLevel" for s in steps) or (spec.get("decoder") or {}).get("type") != "ByteLevel":
+        raise FitraError(
+            f"{path}: a BPE with neither the ByteLevel pre-tokenizer and decoder nor byte fallback.", SUPPORTED
+        )
+    never = (0xC0, 0xC1, *range(0xF5, 256))  # in no UTF-8 text
+    if missing := [b for b, c in TO_CHAR.items() if c not in spec["model"]["vocab"] and b not in never]:
+        raise FitraError(f"{path}: {len(missing)} bytes have no token, the first is 0x{missing[0]:02X}.", SUPPORTED)
+
+
+def _check_sentencepiece(path: Path, spec: Mapping[str, Any]) -> None:
+    """Spaces must become ▁ and nothing else may change a text before it is cut."""
+    normal = _steps(spec.get("normalizer"), "normalizers")
+    pre = _steps(spec.get("pre_tokenizer"), "pretokenizers")
+    known = all(
+        n.get("type") == "Prepend" or (n.get("type") == "Replace" and n.get("content") == SPACE) for n in normal
+    )
+    spaces = any(n.get("type") == "Replace" for n in normal) or any(p.get("type") == "Metaspace" for p in pre)
+    if not known or not spaces or any(p.get("type") != "Metaspace" for p in pre):
+        said = ", ".join(str(s.get("type")) for s in (*normal, *pre)) or "nothing"
+        raise FitraError(
+            f"{path}: a SentencePiece BPE that prepares text with {said}; expected only spaces to become ▁.", SUPPORTED
+        )
+    if missing := [b for b in range(256) if f"<0x{b:02X}>" not in spec["model"]["vocab"]]:
+        raise FitraError(f"{path}: {len(missing)} bytes have no token, the first is 0x{missing[0]:02X}.", SUPPORTED)
 
 
 def extend(spec: Mapping[str, Any], merges: Sequence[Merge]) -> dict[str, Any]:
@@ -130,15 +189,40 @@ def extend(spec: Mapping[str, Any], merges: Sequence[Merge]) -> dict[str, Any]:
     for added in spec.get("added_tokens", []):
         vocab.setdefault(added["content"], added["id"])
     nxt = max(vocab.values()) + 1
+    fresh: list[str] = []
     for m in merges:
         if m.token not in vocab:
             vocab[m.token] = nxt
+            fresh.append(m.token)
             nxt += 1
+    model["vocab"] = vocab
+    pairs = [(m.left, m.right) for m in merges] if kind(spec) == "bytes" else _all_splits(fresh, vocab)
+    return {**spec, "model": append_merges(model, pairs)}
+
+
+def append_merges(model: dict[str, Any], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The model with further merges, in the writing that its file has."""
     old = model["merges"]
     as_text = bool(old) and isinstance(old[0], str)  # files before tokenizers 0.20 write "a b"
-    model["vocab"] = vocab
-    model["merges"] = [*old, *(f"{m.left} {m.right}" if as_text else [m.left, m.right] for m in merges)]
-    return {**spec, "model": model}
+    model["merges"] = [*old, *(f"{a} {b}" if as_text else [a, b] for a, b in pairs)]
+    return model
+
+
+def _all_splits(tokens: Sequence[str], vocab: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Every pair of tokens that makes one of `tokens`, in their order, as converters of SentencePiece write them.
+
+    Parts of later rank are left out: where they would meet, the token is there already.
+    """
+    end = len(vocab)
+    for t in tokens:
+        own = vocab[t]
+        found = [(t[:i], t[i:]) for i in range(1, len(t)) if vocab.get(t[:i], end) < own and vocab.get(t[i:], end) < own]
+        yield from sorted(found, key=lambda p: (vocab[p[0]], vocab[p[1]]))
+
+
+def pairs_of(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The merges of a tokenizer.json, whichever way they are written."""
+    return [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in spec["model"]["merges"]]  # type: ignore[misc]
 
 
 def build(spec: Mapping[str, Any]) -> Tokenizer:
@@ -149,141 +233,34 @@ def build(spec: Mapping[str, Any]) -> Tokenizer:
     return tok
 
 
-def count_words(texts: Iterable[str], tok: Tokenizer) -> dict[str, int]:
-    """Count the Arabic pre-tokens of `texts`: byte-level string → occurrences, sorted by string.
+def segment(spec: Mapping[str, Any], words: Sequence[str]) -> Iterator[list[int]]:
+    """The ids of each word (in the writing of the vocabulary) by the BPE model alone; many at a time, in threads."""
+    model = spec["model"]
+    bare = Tokenizer(
+        models.BPE(
+            vocab=model["vocab"],
+            merges=pairs_of(spec),
+            unk_token=model.get("unk_token"),
+            fuse_unk=bool(model.get("fuse_unk")),
+            byte_fallback=bool(model.get("byte_fallback")),
+            ignore_merges=bool(model.get("ignore_merges")),
+        )
+    )
+    for at in range(0, len(words), BATCH):
+        for e in bare.encode_batch_fast(list(words[at : at + BATCH]), add_special_tokens=False):
+            yield e.ids
 
-    Runs of Arabic are counted first and pre-tokenized once each. A pre-token that is not clean is left out.
-    """
-    runs: Counter[str] = Counter()
-    for text in texts:
-        runs.update(RUN.findall(tok.normalizer.normalize_str(text) if tok.normalizer else text))
-    words: Counter[str] = Counter()
+
+def words_of(runs: Mapping[str, int], tok: Tokenizer, kind: Kind, script: Script = DEFAULT) -> dict[str, int]:
+    """Runs of text and their counts, as the words that the BPE model gets; sorted. What is not clean is left out."""
+    out: dict[str, int] = {}
+    normal, pre = tok.normalizer, tok.pre_tokenizer
     for run, n in runs.items():
-        for pre, _ in tok.pre_tokenizer.pre_tokenize_str(run):
-            if is_clean(pre):
-                words[pre] += n
-    return dict(sorted(words.items()))
-
-
-def segment(tok: Tokenizer, words: Iterable[str]) -> Iterator[list[str]]:
-    """The pieces of each byte-level pre-token."""
-    tokenize = tok.model.tokenize
-    for w in words:
-        yield [t.value for t in tokenize(w)]
-
-
-def mend(spec: Mapping[str, Any], words: Mapping[str, int], min_count: int) -> list[Merge]:
-    """Merges that join parts of one letter, the most frequent first in each round, until letters are whole."""
-    merges: list[Merge] = []
-    seen: set[tuple[str, str]] = set()
-    for _ in range(MAX_MEND_ROUNDS):
-        tok = build(extend(spec, merges))
-        pairs: Counter[tuple[str, str]] = Counter()
-        for pieces, n in zip(segment(tok, words), words.values(), strict=True):
-            for a, b in itertools.pairwise(pieces):
-                # A continuation byte (10xxxxxx) at the front of `b`: the border lies inside a letter.
-                if TO_BYTE[b[0]] & 0xC0 == 0x80 and (is_clean(a + b) or is_partial(a + b)):
-                    pairs[a, b] += n
-        new = [p for p, n in sorted(pairs.items(), key=lambda kv: (-kv[1], kv[0])) if n >= min_count and p not in seen]
-        if not new:
-            break
-        seen.update(new)
-        merges += [Merge(*p) for p in new]
-    return merges
-
-
-def learn(tok: Tokenizer, words: Mapping[str, int], add: int, min_count: int) -> list[Merge]:
-    """At most `add` merges of the pieces that `tok` makes of `words`, in the order BPE learns them."""
-    if add <= 0:
-        return []
-    code: dict[str, str] = {}
-    free = (chr(c) for block in PRIVATE_USE for c in block)
-    coded: list[tuple[str, int]] = []
-    for pieces, n in zip(segment(tok, words), words.values(), strict=True):
-        for p in pieces:
-            if p not in code:
-                code[p] = next(free, "")
-                if not code[p]:
-                    raise FitraError("more than 137,000 old pieces occur in Arabic words.", SUPPORTED)
-        if len(pieces) > 1:
-            coded.append(("".join(code[p] for p in pieces), n))
-    trainer = trainers.BpeTrainer(
-        vocab_size=len(code) + add,
-        min_frequency=min_count,
-        initial_alphabet=list(code.values()),
-        show_progress=False,
-    )
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    # The trainer counts words itself and takes no counts, so each word is handed over as often as it occurs.
-    learner.train_from_iterator(
-        (" ".join([w] * min(1000, n - at)) for w, n in coded for at in range(0, n, 1000)), trainer=trainer
-    )
-    piece = {c: p for p, c in code.items()}
-    found = []
-    for left, right in json.loads(learner.to_str())["model"]["merges"]:
-        found.append(Merge("".join(piece[c] for c in left), "".join(piece[c] for c in right)))
-    return [m for m in found if is_clean(m.token)]
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """What was learned. `tokens` in id order; `used` by some corpus word, `scaffold` only on the way to a used one."""
-
-    merges: list[Merge]
-    tokens: list[str]
-    used: int
-    scaffold: int
-    partial: int
-    unreachable: int
-
-
-def continue_bpe(spec: Mapping[str, Any], words: Mapping[str, int], add: int, min_count: int) -> Expansion:
-    """Learn up to `add` new tokens from word counts (byte-level pre-token → occurrences).
-
-    Tokens that no word yields and no other new token needs are dropped and replaced by the next candidates. Fewer
-    than `add` come back when the words hold fewer pairs that occur `min_count` times.
-    """
-    letters = mend(spec, words, min_count)
-    # Room for what will be dropped; one training serves all rounds, as a longer BPE run starts with the shorter one.
-    spare = add // 20 + 64
-    candidates = [*letters, *learn(build(extend(spec, letters)), words, add + spare, min_count)]
-    dropped = set[str]()
-    while True:
-        merges, tokens = _first(spec, [m for m in candidates if m.token not in dropped], add)
-        seen = set[str]()
-        for pieces in segment(build(extend(spec, merges)), words):
-            seen.update(pieces)
-        needed = _needed(merges, seen)
-        bad = {t for t in tokens if t not in needed}
-        if not bad:
-            break
-        dropped |= bad
-    used = sum(t in seen for t in tokens)
-    partial = sum(not is_clean(t) for t in tokens)
-    return Expansion(merges, tokens, used, len(tokens) - used, partial, len(dropped))
-
-
-def _first(spec: Mapping[str, Any], candidates: Sequence[Merge], add: int) -> tuple[list[Merge], list[str]]:
-    """The longest run of merges from the front that needs at most `add` new tokens, and those tokens in order."""
-    old = spec["model"]["vocab"]
-    merges: list[Merge] = []
-    tokens: dict[str, None] = {}
-    for m in candidates:
-        if any(p not in old and p not in tokens for p in (m.left, m.right)):
-            continue  # a part of it was dropped
-        if m.token not in old and m.token not in tokens:
-            if len(tokens) == add:
-                break
-            tokens[m.token] = None
-        merges.append(m)
-    return merges, list(tokens)
-
-
-def _needed(merges: Sequence[Merge], seen: set[str]) -> set[str]:
-    """`seen` and all parts from which its tokens are merged."""
-    needed = set(seen)
-    for m in reversed(merges):  # parts are always learned before what is made of them
-        if m.token in needed:
-            needed.update((m.left, m.right))
-    return needed
+        if kind == "sentencepiece":
+            found = [run.replace(" ", SPACE)]
+        else:
+            found = [p for p, _ in pre.pre_tokenize_str(normal.normalize_str(run) if normal else run)]
+        for word in found:
+            if kind == "sentencepiece" or script.run.fullmatch(_text_of_bytes(word)):
+                out[word] = out.get(word, 0) + n
+    return dict(sorted(out.items()))
