@@ -15,8 +15,15 @@ pytest.importorskip("torch", reason="needs fitra[train]")
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PhiConfig
-from transformers import PhiForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+)
 
 from fitra.errors import FitraError
 from fitra.vocab import checkpoint, embed, init
@@ -72,7 +79,7 @@ def test_only_the_shards_with_the_matrices_are_written(tmp_path: Path) -> None:
     assert len(layout.files) > 4
     got = checkpoint.grow(layout, tmp_path / "out", FIRST, init.mean(PIECES), N, 0)
     assert got["written"] == 2 and got["linked"] == len(layout.files) - 2
-    linked = [f.name for f in layout.files if os.path.samefile(f, tmp_path / "out" / f.name)]
+    linked = [f.name for f in layout.files if f.samefile(tmp_path / "out" / f.name)]
     assert len(linked) == got["linked"]
     index = json.loads((tmp_path / "out" / checkpoint.INDEX).read_text())
     assert index["metadata"]["total_size"] == sum(t.numel() * 4 for t in weights(tmp_path / "out").values())
@@ -212,7 +219,7 @@ def test_the_check_can_fail(tmp_path: Path) -> None:
     save_file(good, file, {"format": "pt"})
     config = tmp_path / "out" / "config.json"
     config.write_text(config.read_text().replace(f": {FIRST + N}", ": 50"))
-    with pytest.raises(FitraError, match="config.json says 50"):
+    with pytest.raises(FitraError, match="says 50 tokens"):
         checkpoint.check(layout, tmp_path / "out", FIRST, N)
 
 

@@ -169,7 +169,7 @@ def _shards(folder: Path) -> dict[str, Path]:
 
 
 def _stored(name: str, stored: Mapping[str, Path]) -> str | None:
-    """What a checkpoint calls a tensor: the model's own name, or the one name that ends like it (GPT-2: `wte.weight`)."""
+    """The stored name of a tensor: the model's own, else the one name that ends like it (`wte.weight` of GPT-2)."""
     if name in stored:
         return name
     parts = name.split(".")
@@ -188,7 +188,8 @@ def _names(folder: Path) -> tuple[str, str, str, bool, int]:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            make: Any = AutoModelForCausalLM.from_config  # untyped
+            model = make(config, trust_remote_code=False)
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as e:
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise FitraError(f"{folder}: not a causal language model: {reason}", "Check config.json.") from None
@@ -310,7 +311,7 @@ def _raw(x: torch.Tensor, dtype: str) -> bytes:
 def _mean(t: Tensor, known: int) -> bytes:
     fetch = t.source()
     total: Any = 0
-    for ids in torch.arange(known).split(2048):
+    for ids in init.spans(0, known, 2048):
         total = total + fetch(ids).sum(0, dtype=torch.float64)
     return _raw((total / known).float(), t.dtype)
 
@@ -331,10 +332,9 @@ def _index(layout: Layout, target: Path, total: int) -> None:
 def _config(folder: Path, out: Path, total: int) -> None:
     """config.json with the new vocab_size and nothing else changed."""
     found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    holders: list[Mapping[str, Any]] = [found, *(v for k, v in found.items() if k == "text_config")]
-    held = [h for h in holders if isinstance(h, dict) and "vocab_size" in h]
-    for h in held or [found]:
-        h["vocab_size"] = total  # type: ignore[index]
+    holders: list[dict[str, Any]] = [h for h in (found, found.get("text_config")) if isinstance(h, dict)]
+    for h in [h for h in holders if "vocab_size" in h] or [found]:
+        h["vocab_size"] = total
     (out / "config.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if (folder / "generation_config.json").is_file():
         shutil.copyfile(folder / "generation_config.json", out / "generation_config.json")
@@ -354,21 +354,20 @@ def check(before: Layout, after: Path, first: int, n: int) -> dict[str, int]:
         for at in range(0, first, 8192):
             if not np.array_equal(x[at : min(first, at + 8192)], y[at : min(first, at + 8192)]):
                 raise FitraError(f"{after}: rows of old tokens changed in '{b.name}'.", AGAIN)
-        for ids in torch.arange(first, first + n).split(4096):
+        for ids in init.spans(first, first + n, 4096):
             if not torch.isfinite(b.source()(ids)).all():
                 raise FitraError(f"{after}: new rows of '{b.name}' are not finite.", "Check the weights of the base.")
     same = 0
     for x_file, y_file in zip(before.files, now.files, strict=True):
-        if os.path.samefile(x_file, y_file):
+        if x_file.samefile(y_file):
             continue
         (x_head, x_at), (y_head, y_at) = header(x_file), header(y_file)
         for k in x_head:
             if k == "__metadata__" or k in {t.name for t in before.grown}:
                 continue
             (a0, a1), (b0, b1) = x_head[k]["data_offsets"], y_head[k]["data_offsets"]
-            whole = (np.memmap(f, np.uint8, "r") for f in (x_file, y_file))
-            left, right = (m[at + i : at + j] for m, at, i, j in zip(whole, (x_at, y_at), (a0, b0), (a1, b1)))
-            if not np.array_equal(left, right):
+            left = np.memmap(x_file, np.uint8, "r")[x_at + a0 : x_at + a1]
+            if not np.array_equal(left, np.memmap(y_file, np.uint8, "r")[y_at + b0 : y_at + b1]):
                 raise FitraError(f"{after}: the tensor '{k}' changed.", AGAIN)
             same += 1
     return {"old_rows_equal": first * len(now.grown), "new_rows": n * len(now.grown), "tensors_equal": same}

@@ -52,24 +52,33 @@ def grow(
     rows: the papers do not state it, but a mean of head rows makes the new token about as likely as its pieces.
     Whole folders are grown by `checkpoint.grow`, which loads nothing.
     """
+    if isinstance(how, str) and how == "mean":
+        how = init.mean(pieces)
+    return put(model, range(first_id, first_id + len(pieces)), how, seed, known=first_id)
+
+
+def put(model: Any, ids: Sequence[int], how: init.Mix | str, seed: int = 0, known: int | None = None) -> bool:
+    """Set the rows `ids` (rising) of both matrices of a loaded model, which grows where it has too few.
+
+    New values come from the rows as they were, for drawn ones from the first `known`. Returns whether they are tied.
+    """
     embed, head = model.get_input_embeddings(), model.get_output_embeddings()
     if head is None:
         raise FitraError("the base model has no output head.", "Give a causal language model.")
-    tied = head.weight is embed.weight or head.weight.data_ptr() == embed.weight.data_ptr()
-    if isinstance(how, str) and how == "mean":
-        how = init.mean(pieces)
-    n, end = len(pieces), first_id + len(pieces)
-    new_embed = _made(embed.weight, first_id, how, n, 2 * seed)
-    new_head = None if tied else _made(head.weight, first_id, how, n, 2 * seed + 1)
+    tied = bool(head.weight is embed.weight or head.weight.data_ptr() == embed.weight.data_ptr())
+    known = embed.weight.shape[0] if known is None else known
+    new_embed = _made(embed.weight, known, how, len(ids), 2 * seed)
+    new_head = None if tied else _made(head.weight, known, how, len(ids), 2 * seed + 1)
     bias = getattr(head, "bias", None)
-    new_bias = _made(bias[:, None], first_id, how, n, 2 * seed + 1)[:, 0] if bias is not None else None
-    if end > embed.weight.shape[0]:
-        model.resize_token_embeddings(end, mean_resizing=False)
+    new_bias = None if bias is None else _made(bias[:, None], known, how, len(ids), 2 * seed + 1)[:, 0]
+    if len(ids) and ids[-1] >= embed.weight.shape[0]:
+        model.resize_token_embeddings(ids[-1] + 1, mean_resizing=False)
     embed, head = model.get_input_embeddings(), model.get_output_embeddings()
+    at = torch.tensor(list(ids), dtype=torch.long, device=embed.weight.device)
     with torch.no_grad():
-        embed.weight[first_id:end] = new_embed.to(embed.weight)
+        embed.weight[at] = new_embed.to(embed.weight)
         if new_head is not None:
-            head.weight[first_id:end] = new_head.to(head.weight)
+            head.weight[at.to(head.weight.device)] = new_head.to(head.weight)
         if new_bias is not None:
-            head.bias[first_id:end] = new_bias.to(head.bias)
-    return bool(tied)
+            head.bias[at.to(head.bias.device)] = new_bias.to(head.bias)
+    return tied

@@ -189,6 +189,12 @@ def _mixed(source: Source, mix: Mix) -> Iterator[torch.Tensor]:
         )
 
 
+def spans(start: int, end: int, size: int) -> Iterator[torch.Tensor]:
+    """The ids start .. end-1 in pieces of `size`."""
+    for at in range(start, end, size):
+        yield torch.arange(at, min(at + size, end))
+
+
 def _sample(known: int, most: int) -> torch.Tensor:
     """At most `most` ids spread evenly over the old ones."""
     return torch.linspace(0, known - 1, min(known, most), dtype=torch.float64).long()
@@ -198,12 +204,13 @@ def _gaussian(source: Source, known: int, n: int, seed: int) -> Iterator[torch.T
     """Draws from a normal distribution with the mean and the covariance of the old rows (Hewitt 2021)."""
     gen = torch.Generator().manual_seed(seed)
     ids = _sample(known, SAMPLED)
+    parts = [ids[at : at + 1024] for at in range(0, len(ids), 1024)]
     total: Any = 0
-    for part in ids.split(1024):
+    for part in parts:
         total = total + source(part).sum(0, dtype=torch.float64)
     middle = (total / len(ids)).float()
     spread = torch.zeros(len(middle), len(middle))
-    for part in ids.split(1024):
+    for part in parts:
         x = source(part) - middle
         spread.addmm_(x.T, x)
     spread /= len(ids)
@@ -219,7 +226,7 @@ def _random(source: Source, known: int, n: int, seed: int) -> Iterator[torch.Ten
     gen = torch.Generator().manual_seed(seed)
     total = square = entries = 0.0
     width = 0
-    for part in torch.arange(known).split(2048):
+    for part in spans(0, known, 2048):
         x = source(part)
         width, entries = x.shape[1], entries + x.numel()
         total += x.sum(dtype=torch.float64).item()
