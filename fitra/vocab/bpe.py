@@ -70,6 +70,13 @@ def piece_text(piece: str, kind: Kind = "bytes") -> str:
     return text_of(kind)(piece)
 
 
+def byte_length(kind: Kind) -> Callable[[str], int]:
+    """The function that gives how many bytes of text a piece stands for (added tokens: of their name)."""
+    if kind == "bytes":
+        return len
+    return lambda piece: 1 if BYTE.fullmatch(piece) else len(piece.replace(SPACE, " ").encode())
+
+
 def piece_of(text: str, kind: Kind) -> str:
     """The piece that stands for a text."""
     return "".join(TO_CHAR[b] for b in text.encode()) if kind == "bytes" else text.replace(" ", SPACE)
@@ -216,7 +223,9 @@ def _all_splits(tokens: Sequence[str], vocab: Mapping[str, int]) -> Iterator[tup
     end = len(vocab)
     for t in tokens:
         own = vocab[t]
-        found = [(t[:i], t[i:]) for i in range(1, len(t)) if vocab.get(t[:i], end) < own and vocab.get(t[i:], end) < own]
+        found = [
+            (t[:i], t[i:]) for i in range(1, len(t)) if vocab.get(t[:i], end) < own and vocab.get(t[i:], end) < own
+        ]
         yield from sorted(found, key=lambda p: (vocab[p[0]], vocab[p[1]]))
 
 

@@ -1,7 +1,7 @@
 """SentencePiece model files (`tokenizer.model`): read, grown and written without the sentencepiece package.
 
-The file is one protocol buffer message (sentencepiece_model.proto): pieces are its repeated field 1, each with text (1),
-score (2) and type (3); field 2 is the trainer's settings, with model_type (3) and vocab_size (4); field 3 the
+The file is one protocol buffer message (sentencepiece_model.proto): pieces are its repeated field 1, each with text
+(1), score (2) and type (3); field 2 is the trainer's settings, with model_type (3) and vocab_size (4); field 3 the
 normaliser's. Messages of one type that follow each other are read as one: new pieces are appended at the end of the
 file, and so is a second field 2 with the new size; every old byte stays where it is.
 """
@@ -129,31 +129,44 @@ def _piece(p: Piece) -> bytes:
 
 
 def extend(model: Model, tokens: Mapping[str, int], added: Sequence[Mapping[str, Any]] = ()) -> bytes:
-    """The bytes of a model file with new pieces at their ids, ranked after every old one in the order of their ids.
+    """The bytes of a model file with new pieces at their ids, ranked after every old one in the order of `tokens`.
 
-    `added` are the added tokens of the tokenizer.json: those beyond the old pieces are written as control pieces
-    (special) or as user-defined ones, since ids are places in the file. Raises FitraError where ids leave a gap.
+    An id below the number of old pieces replaces what is there. `added` are the added tokens of the tokenizer.json:
+    those beyond the old pieces are written as control pieces (special) or as user-defined ones, since ids are places
+    in the file. Raises FitraError where ids leave a gap.
     """
-    ids = {i: Piece(t, 0.0, NORMAL) for t, i in tokens.items()}
+    size = len(model.pieces)
+    score = np.float32(min((p.score for p in model.pieces if p.type == NORMAL), default=0.0))
+    new: dict[int, Piece] = {}
+    for text, i in tokens.items():
+        # Always lower: where one less is the same 32-bit number, the next one that differs.
+        score = min(np.float32(score - np.float32(1)), np.nextafter(score, np.float32(-np.inf)))
+        new[i] = Piece(text, float(score), NORMAL)
     for a in added:
-        if a["id"] >= len(model.pieces):
-            ids[a["id"]] = Piece(a["content"], 0.0, CONTROL if a.get("special") else USER_DEFINED)
-    if sorted(ids) != list(range(len(model.pieces), len(model.pieces) + len(ids))):
+        if a["id"] >= size:
+            new.setdefault(a["id"], Piece(a["content"], 0.0, CONTROL if a.get("special") else USER_DEFINED))
+    later = sorted(i for i in new if i >= size)
+    if later != list(range(size, size + len(later))):
         raise FitraError(
-            f"{NAME} has {len(model.pieces)} pieces, but new ids run from {min(ids, default=0)} with gaps.",
+            f"{NAME} has {size} pieces, but new ids run from {later[0]} with gaps.",
             "tokenizer.model and tokenizer.json of the base do not belong together.",
         )
-    score = np.float32(min((p.score for p in model.pieces if p.type == NORMAL), default=0.0))
-    out = []
-    for i in sorted(ids):
-        p = ids[i]
-        if p.type == NORMAL:
-            # Always lower: where one less is the same 32-bit number, the next one that differs.
-            score = min(np.float32(score - np.float32(1)), np.nextafter(score, np.float32(-np.inf)))
-            p = Piece(p.text, float(score), NORMAL)
-        out.append(_piece(p))
-    size = _message(2, _key(4, 0) + _number(len(model.pieces) + len(ids)))
-    return model.raw + b"".join(out) + size
+    raw = model.raw if len(later) == len(new) else _replaced(model, new)
+    end = _message(2, _key(4, 0) + _number(size + len(later)))
+    return raw + b"".join(_piece(new[i]) for i in later) + (end if later else b"")
+
+
+def _replaced(model: Model, new: Mapping[int, Piece]) -> bytes:
+    out, at = [], 0
+    for number, wire, value in _fields(model.raw):
+        if number == 1:
+            out.append(_piece(new[at]) if at in new else _message(1, value))  # type: ignore[arg-type]
+            at += 1
+        elif isinstance(value, int):
+            out.append(_key(number, 0) + _number(value))
+        else:
+            out.append(_message(number, value) if wire == 2 else _key(number, wire) + value)
+    return b"".join(out)
 
 
 def to_spec(model: Model) -> dict[str, Any]:
