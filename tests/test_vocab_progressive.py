@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoModelForCausalLM
 
 from fitra.errors import FitraError
-from fitra.vocab import bpe, progressive
+from fitra.vocab import bpe, learn, progressive
 
 ENGLISH = ["The river runs past the old mill, and 12 children play there in the summer.", "A letter a day."]
 STEMS = ["كتاب", "مدرسة", "مدينة", "مكتبة", "جميل", "كبير", "يذهب", "الولد", "البيت", "السوق", "قرأ", "طعام"]
@@ -51,7 +51,7 @@ def base_spec(texts: list[str] = ENGLISH, size: int = 300) -> dict[str, Any]:
 
 def expanded(base: dict[str, Any], texts: list[str], add: int, ignore: bool = False) -> dict[str, Any]:
     base["model"]["ignore_merges"] = ignore
-    got = bpe.continue_bpe(base, bpe.count_words(texts, bpe.build(base)), add, 2)
+    got = learn.continue_bpe(base, bpe.words_of(Counter(r for t in texts for r in bpe.RUN.findall(t)), bpe.build(base), "bytes"), add, 2)
     return bpe.extend(base, got.merges)
 
 

@@ -27,7 +27,6 @@ class Vocab(Config):
     method: Method = Field("continued", description="continued BPE, or one of the ways it is compared with")
     compare: list[Method] = Field([], description="other methods whose tokenizers are measured beside it")
     min_count: int = Field(2, ge=1, description="how often a pair must occur to become a token")
-    trim: bool = Field(True, description="tokens that longer ones have swallowed give their place to the next")
     script: Literal["arabic", "arabic-extended"] = Field(
         "arabic", description="letters and marks of U+0600-06FF; extended: the supplements U+0750-077F, U+0870-08FF too"
     )

@@ -211,77 +211,18 @@ def fed(strings: Mapping[str, int], scale: float = 1.0) -> Iterable[str]:
 
 
 def continue_bpe(
-    spec: Mapping[str, Any],
-    words: Mapping[str, int],
-    add: int,
-    min_count: int,
-    script: Script = DEFAULT,
-    trim: bool = True,
+    spec: Mapping[str, Any], words: Mapping[str, int], add: int, min_count: int, script: Script = DEFAULT
 ) -> Expansion:
     """Learn up to `add` new tokens from word counts (words in the writing of the vocabulary, see `bpe.words_of`).
 
-    Tokens that no word yields and no other new token needs are dropped and replaced by the next candidates. With `trim`
-    so are those that longer tokens have swallowed (see `trimmed`). Fewer than `add` come back when the words hold
-    fewer pairs that occur `min_count` times.
+    Tokens that no word yields and no other new token needs are dropped and replaced by the next candidates. Fewer
+    than `add` come back when the words hold fewer pairs that occur `min_count` times.
     """
     letters = mend(spec, words, min_count, script)
     # Room for what will be dropped; one training serves all rounds, as a longer BPE run starts with the shorter one.
-    spare = add // (8 if trim else 20) + 64
+    spare = add // 20 + 64
     found = learn(bpe.extend(spec, letters), words, add + spare, min_count, script)
-    candidates = [*letters, *found]
-    if trim:
-        candidates = trimmed(spec, candidates, words, add)
-    return settle(spec, candidates, words, add, script)
-
-
-def trimmed(spec: Mapping[str, Any], candidates: Sequence[Merge], words: Mapping[str, int], add: int) -> list[Merge]:
-    """Candidates without those that are hardly used in the end.
-
-    BPE reaches `برنامج` over `رنامج`, which then never stands alone: a row of the model for nothing. A token used less
-    often than the last ones of the budget is left out where all longer tokens that were built from it can be built
-    from two other, earlier tokens. (In the spirit of PickyBPE, Chizhov et al. 2024, which does it during training.)
-    """
-    merges, tokens = first(spec, candidates, add)
-    if len(tokens) < add or not words:
-        return list(candidates)
-    now = bpe.extend(spec, merges)
-    vocab, cut = now["model"]["vocab"], _cut(now, list(words))
-    counts = np.fromiter(words.values(), np.int64, len(words))
-    uses = np.bincount(cut.ids, weights=counts[cut.owner], minlength=max(vocab.values()) + 1)
-    use = {t: uses[vocab[t]] for t in tokens}
-    floor = float(np.median([use[t] for t in tokens[-max(1, add // 50) :]]))
-    gone = {t for t in tokens if use[t] < floor}
-    while gone:
-        # What is built from what goes: read without it, it has to be two earlier tokens.
-        kept = [m for m in candidates if not {m.left, m.right, m.token} & gone]
-        others = [m for m in candidates if m.token not in gone and {m.left, m.right} & gone]
-        without = bpe.extend(spec, kept)
-        place = without["model"]["vocab"]
-        name, born = _names(without), {m.token: i for i, m in reversed(list(enumerate(candidates)))}
-        instead: dict[tuple[str, str], Merge] = {}
-        back: set[str] = set()
-        for m, ids in zip(others, bpe.segment(_unranked(without, others), [m.token for m in others]), strict=True):
-            parts = [name[i] for i in ids]
-            if len(parts) == 2 and all(p in place and born.get(p, -1) < born[m.token] for p in parts):
-                instead[m.left, m.right] = Merge(*parts)
-            else:
-                back.update({m.left, m.right} & gone)
-        if not back:
-            # One way to a token is enough where the first one was replaced.
-            out = [instead.get((m.left, m.right), m) for m in candidates if m.token not in gone]
-            return list(dict.fromkeys(out))
-        gone -= back
-    return list(candidates)
-
-
-def _unranked(spec: Mapping[str, Any], others: Sequence[Merge]) -> dict[str, Any]:
-    """The tokenizer without some tokens (they are in its vocabulary where another merge still gives them)."""
-    gone = {m.token for m in others}
-    model = dict(spec["model"])
-    kept = [not {a, b, a + b} & gone for a, b in bpe.pairs_of(spec)]
-    model["merges"] = [m for m, keep in zip(model["merges"], kept, strict=True) if keep]
-    model["vocab"] = {t: i for t, i in model["vocab"].items() if t not in gone}
-    return {**spec, "model": model}
+    return settle(spec, [*letters, *found], words, add, script)
 
 
 def settle(

@@ -50,7 +50,7 @@ def make(method: str, spec: Mapping[str, Any], words: Mapping[str, int], cfg: Vo
         return _added(spec, words, cfg, script)
     if method == "replacement":
         return _replaced(spec, words, cfg, script)
-    return _continued(spec, learn.continue_bpe(spec, words, cfg.add, cfg.min_count, script, cfg.trim))
+    return _continued(spec, learn.continue_bpe(spec, words, cfg.add, cfg.min_count, script))
 
 
 def _continued(spec: Mapping[str, Any], got: learn.Expansion) -> Made:
@@ -176,7 +176,7 @@ def _replaced(spec: Mapping[str, Any], words: Mapping[str, int], cfg: Vocab, scr
         )
     out = gone[: cfg.add]
     pruned = without(spec, out)
-    got = learn.continue_bpe(pruned, words, cfg.add, cfg.min_count, script, cfg.trim)
+    got = learn.continue_bpe(pruned, words, cfg.add, cfg.min_count, script)
     out = out[: len(got.tokens)]
     if len(out) < len(gone[: cfg.add]):  # fewer were learned: give up no more than needed
         pruned = without(spec, out)
