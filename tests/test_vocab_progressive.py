@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_schedules_of_other_sizes(schedule: Any) -> None:
         for stages in (2, 3, 5, 16, 40):
             got = schedule(add, stages)
             assert got[0] == 0 and got[-1] == add and len(got) <= stages
-            assert all(b > a for a, b in zip(got, got[1:], strict=False))
+            assert all(b > a for a, b in itertools.pairwise(got))
     with pytest.raises(FitraError, match="1 stages"):
         schedule(5, 1)
 
