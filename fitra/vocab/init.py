@@ -200,8 +200,8 @@ def spans(start: int, end: int, size: int) -> Iterator[torch.Tensor]:
 def _gaussian(source: Source, known: int, n: int, seed: int) -> Iterator[torch.Tensor]:
     """Draws from a normal distribution with the mean and the covariance of old rows (Hewitt 2021).
 
-    x = mean + (1/sqrt(k)) * z (X - mean), z standard normal, has just the covariance of the k rows X: no d x d matrix is
-    made and factored. X are SAMPLED old rows, spread evenly.
+    x = mean + (1/sqrt(k)) * z (X - mean), z standard normal, has just the covariance of the k rows X: no d x d matrix
+    is made and factored. X are SAMPLED old rows, spread evenly.
     """
     gen = torch.Generator().manual_seed(seed)
     held = source(torch.linspace(0, known - 1, min(known, SAMPLED), dtype=torch.float64).long())

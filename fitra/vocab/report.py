@@ -49,7 +49,8 @@ def render(found: Mapping[str, Any]) -> str:
     env = ImmutableSandboxedEnvironment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    env.filters |= {"n": _n, "pct": _pct, "fig": _figure, "show": show, "pieces": pieces, "name": _name}
+    filters: dict[str, Any] = {"n": _n, "pct": _pct, "fig": _figure, "show": show, "pieces": pieces, "name": _name}
+    env.filters |= filters
     env.globals |= {"bar": bar}
     files = resources.files("fitra.vocab")
     template = env.from_string((files / "report.html.jinja").read_text(encoding="utf-8"))

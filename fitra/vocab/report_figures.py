@@ -266,7 +266,7 @@ def _samples(sample: Sequence[Document], toks: Mapping[str, Tokenizer]) -> list[
     out = []
     for d in _in_turn(by.values()):
         text = " ".join(d.text.split()[:WORDS])[:LETTERS]
-        if not measure.RUN.search(text):
+        if not bpe.RUN.search(text):
             continue
         cuts = {name: measure.cut(tok, text) for name, tok in toks.items()}
         out.append({"source": d.groups[0][1], "text": text, "words": len(text.split()), "cuts": cuts})
