@@ -220,7 +220,7 @@ def test_the_rows_of_a_stage(tmp_path: Path) -> None:
     for stage in stages:
         was = model.get_input_embeddings().weight.detach().clone()
         head = model.get_output_embeddings().weight.detach().clone()
-        progressive.begin(model, stage)
+        progressive.begin(model, stage, origin="previous")
         now = model.get_input_embeddings().weight.detach()
         assert now.shape[0] == stage.end and torch.equal(now[: len(was)], was)
         for i, pieces in zip(stage.fresh, stage.pieces, strict=True):
@@ -229,7 +229,7 @@ def test_the_rows_of_a_stage(tmp_path: Path) -> None:
             assert torch.allclose(model.get_output_embeddings().weight[i], head[pieces].mean(0))
         with torch.no_grad():  # training moves all rows
             model.get_input_embeddings().weight.add_(0.1)
-    progressive.begin(model, stages[-1], origin="base")
+    progressive.begin(model, stages[-1])
     i, pieces = stages[-1].fresh[-1], stages[-1].base_pieces[-1]
     assert max(pieces) < len(before)
     assert torch.allclose(model.get_input_embeddings().weight[i], before[pieces].mean(0) + 0.3, atol=1e-5)

@@ -284,11 +284,11 @@ def verify(spec: Mapping[str, Any], stages: Sequence[Stage], texts: Iterable[str
     return {"texts": len(held), "stages": len(stages), "tokens": sum(map(len, final))}
 
 
-def begin(model: Any, stage: Stage, origin: Literal["previous", "base"] = "previous", seed: int = 0) -> None:
+def begin(model: Any, stage: Stage, origin: Literal["base", "previous"] = "base", seed: int = 0) -> None:
     """Give a loaded model the rows of a stage: each fresh token starts at the mean of its pieces.
 
-    `origin`: the pieces of the stage before, whose rows are trained by now, or those of the base's vocabulary, as
-    AraLLaMA section 4.1 has it. Both matrices; an optimiser made before must be made anew.
+    `origin`: the pieces in the base's vocabulary, as AraLLaMA section 4.1 has it (and better where we measured it,
+    docs/vocab-progressive.md), or those of the stage before. Both matrices; an optimiser made before must be made anew.
     """
     pieces = stage.pieces if origin == "previous" else stage.base_pieces
     if stage.fresh:
