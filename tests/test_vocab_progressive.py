@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,8 @@ def base_spec(texts: list[str] = ENGLISH, size: int = 300) -> dict[str, Any]:
 
 def expanded(base: dict[str, Any], texts: list[str], add: int, ignore: bool = False) -> dict[str, Any]:
     base["model"]["ignore_merges"] = ignore
-    got = learn.continue_bpe(base, bpe.words_of(Counter(r for t in texts for r in bpe.RUN.findall(t)), bpe.build(base), "bytes"), add, 2)
+    runs = Counter(run for t in texts for run in bpe.RUN.findall(t))
+    got = learn.continue_bpe(base, bpe.words_of(runs, bpe.build(base), "bytes"), add, 2)
     return bpe.extend(base, got.merges)
 
 
@@ -74,7 +77,7 @@ def test_schedules_of_other_sizes(schedule: Any) -> None:
         for stages in (2, 3, 5, 16, 40):
             got = schedule(add, stages)
             assert got[0] == 0 and got[-1] == add and len(got) <= stages
-            assert all(b > a for a, b in zip(got, got[1:], strict=False))
+            assert all(b > a for a, b in itertools.pairwise(got))
     with pytest.raises(FitraError, match="1 stages"):
         schedule(5, 1)
 
@@ -104,18 +107,18 @@ def test_taking_apart_is_the_stages_own_segmentation(ignore: bool, schedule: Any
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    learn=st.lists(st.text(alphabet="ابتسلم", min_size=1, max_size=8), min_size=4, max_size=40),
+    words=st.lists(st.text(alphabet="ابتسلم", min_size=1, max_size=8), min_size=4, max_size=40),
     base=st.lists(st.text(alphabet="ابتسلم", min_size=1, max_size=5), max_size=12),
     read=st.text(alphabet="ابتسلم a", max_size=60),
     add=st.integers(2, 60),
     ignore=st.booleans(),
 )
 def test_it_holds_for_any_words_or_is_refused(
-    learn: list[str], base: list[str], read: str, add: int, ignore: bool
+    words: list[str], base: list[str], read: str, add: int, ignore: bool
 ) -> None:
     """A base that knows Arabic already, and merges that give one token in several ways."""
     old = base_spec([*ENGLISH, *base], 290)
-    spec = expanded(old, [" ".join(learn * 3)], add, ignore)
+    spec = expanded(old, [" ".join(words * 3)], add, ignore)
     n = new_tokens(old, spec)
     if not n:
         return
@@ -125,7 +128,7 @@ def test_it_holds_for_any_words_or_is_refused(
     except FitraError as e:
         assert ignore and "reached by a new merge alone" in e.message
         return
-    progressive.verify(spec, stages, [read, " ".join(learn), *learn, *base])
+    progressive.verify(spec, stages, [read, " ".join(words), *words, *base])
 
 
 def _by_hand(merges: list[tuple[str, str]], new: list[tuple[str, str]], ignore: bool) -> tuple[Any, Any]:
@@ -217,7 +220,7 @@ def test_the_rows_of_a_stage(tmp_path: Path) -> None:
     for stage in stages:
         was = model.get_input_embeddings().weight.detach().clone()
         head = model.get_output_embeddings().weight.detach().clone()
-        progressive.begin(model, stage)
+        progressive.begin(model, stage, origin="previous")
         now = model.get_input_embeddings().weight.detach()
         assert now.shape[0] == stage.end and torch.equal(now[: len(was)], was)
         for i, pieces in zip(stage.fresh, stage.pieces, strict=True):
@@ -226,7 +229,7 @@ def test_the_rows_of_a_stage(tmp_path: Path) -> None:
             assert torch.allclose(model.get_output_embeddings().weight[i], head[pieces].mean(0))
         with torch.no_grad():  # training moves all rows
             model.get_input_embeddings().weight.add_(0.1)
-    progressive.begin(model, stages[-1], origin="base")
+    progressive.begin(model, stages[-1])
     i, pieces = stages[-1].fresh[-1], stages[-1].base_pieces[-1]
     assert max(pieces) < len(before)
     assert torch.allclose(model.get_input_embeddings().weight[i], before[pieces].mean(0) + 0.3, atol=1e-5)

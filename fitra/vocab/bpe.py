@@ -220,7 +220,7 @@ def _all_splits(tokens: Sequence[str], vocab: Mapping[str, int]) -> Iterator[tup
 
     Parts of later rank are left out: where they would meet, the token is there already.
     """
-    end = len(vocab)
+    end = 1 << 62
     for t in tokens:
         own = vocab[t]
         found = [

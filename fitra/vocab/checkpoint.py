@@ -282,8 +282,6 @@ def _rewrite(
             _copy(old, new, begin + b - left * row, left * row)
             if pad := total - max(first + n, t.shape[0]):
                 new.write(_mean(t, first) * pad)
-        new.flush()
-        os.fsync(new.fileno())
 
 
 def _copy(old: BinaryIO, new: BinaryIO, start: int, size: int) -> None:

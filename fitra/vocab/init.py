@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +20,9 @@ Source = Callable[[torch.Tensor], torch.Tensor]  # ids (k,) int64 -> rows (k, d)
 
 METHODS = ("mean", "weighted", "focus", "gaussian", "random")
 CHUNK = 512  # new rows at once
-SAMPLED = 8192  # old rows that the covariance is taken from
+SAMPLED = 1024  # old rows that mean and covariance are taken from
 # Focus: context tokens counted, tokens to either side, width of the helping vectors, neighbours that may have a share.
-CONTEXTS, WINDOW, WIDTH, NEIGHBOURS = 1024, 3, 128, 64
+CONTEXTS, WINDOW, WIDTH, NEIGHBOURS = 512, 3, 128, 64
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,11 @@ def _contexts(streams: Iterable[np.ndarray], vocab: int, seed: int) -> tuple[np.
         return np.zeros((vocab, 1), np.float32), counts
     rows, columns = pairs.sum(1, keepdims=True), pairs.sum(0, keepdims=True) ** 0.75  # smoothed: rare contexts shout
     columns *= total / columns.sum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        np.log(pairs * total / (rows * columns), out=pairs)
+    with np.errstate(divide="ignore", invalid="ignore"):  # in place: this is the largest array there is
+        pairs *= total
+        pairs /= rows
+        pairs /= columns
+        np.log(pairs, out=pairs)
     np.nan_to_num(pairs, copy=False, nan=0.0, neginf=0.0)
     np.maximum(pairs, 0, out=pairs)
     torch.manual_seed(seed)
@@ -195,39 +197,28 @@ def spans(start: int, end: int, size: int) -> Iterator[torch.Tensor]:
         yield torch.arange(at, min(at + size, end))
 
 
-def _sample(known: int, most: int) -> torch.Tensor:
-    """At most `most` ids spread evenly over the old ones."""
-    return torch.linspace(0, known - 1, min(known, most), dtype=torch.float64).long()
-
-
 def _gaussian(source: Source, known: int, n: int, seed: int) -> Iterator[torch.Tensor]:
-    """Draws from a normal distribution with the mean and the covariance of the old rows (Hewitt 2021)."""
+    """Draws from a normal distribution with the mean and the covariance of old rows (Hewitt 2021).
+
+    x = mean + (1/sqrt(k)) * z (X - mean), z standard normal, has just the covariance of the k rows X: no d x d matrix
+    is made and factored. X are SAMPLED old rows, spread evenly.
+    """
     gen = torch.Generator().manual_seed(seed)
-    ids = _sample(known, SAMPLED)
-    parts = [ids[at : at + 1024] for at in range(0, len(ids), 1024)]
-    total: Any = 0
-    for part in parts:
-        total = total + source(part).sum(0, dtype=torch.float64)
-    middle = (total / len(ids)).float()
-    spread = torch.zeros(len(middle), len(middle))
-    for part in parts:
-        x = source(part) - middle
-        spread.addmm_(x.T, x)
-    spread /= len(ids)
-    # Fewer rows than columns, or rows that are equal: a little on the diagonal makes it a covariance nevertheless.
-    spread.diagonal().add_(1e-6 * spread.diagonal().mean() + 1e-12)
-    root = torch.linalg.cholesky(spread)
+    held = source(torch.linspace(0, known - 1, min(known, SAMPLED), dtype=torch.float64).long())
+    middle = held.mean(0)
+    held = (held - middle) / len(held) ** 0.5
     for at in range(0, n, CHUNK):
-        yield middle + torch.randn(min(CHUNK, n - at), len(middle), generator=gen) @ root.T
+        yield torch.randn(min(CHUNK, n - at), len(held), generator=gen) @ held + middle
 
 
 def _random(source: Source, known: int, n: int, seed: int) -> Iterator[torch.Tensor]:
-    """Normal draws with the mean and the standard deviation of all entries of the old rows."""
+    """Normal draws with the mean and the standard deviation of the entries of old rows (8 x SAMPLED, spread evenly)."""
     gen = torch.Generator().manual_seed(seed)
     total = square = entries = 0.0
     width = 0
-    for part in spans(0, known, 2048):
-        x = source(part)
+    step = max(1, known // (8 * SAMPLED))
+    for part in spans(0, known, 2048 * step):
+        x = source(part[::step])
         width, entries = x.shape[1], entries + x.numel()
         total += x.sum(dtype=torch.float64).item()
         square += torch.linalg.vector_norm(x, dtype=torch.float64).item() ** 2

@@ -37,7 +37,7 @@ NEEDS = "Progressive stages need tokens that continue the base's own merges (met
 def exponential(add: int, stages: int = 16) -> list[int]:
     """Tokens added by the end of each stage: 0, 1, 2, 4, ... and `add` (AraLLaMA table 10: 16 stages, 12,800).
 
-    Where doubling would overshoot or leave more than a fourfold last step, the factor is another: 0, 1, f, f², ..., add.
+    Where doubling would overshoot or leave more than a fourfold last step the factor is another: 0, 1, f, f², ...
     Small vocabularies can give equal numbers in a row; such stages fall together and the list is shorter.
     """
     _stages(add, stages)
@@ -104,7 +104,8 @@ class Table:
             return np.zeros(0, np.int32)
         # Place j of the result belongs to token t(j) and is the (j - begin of t)th of its pieces.
         at = np.repeat(self.starts[stream] - (ends - lengths), lengths) + np.arange(ends[-1])
-        return self.ids[at]
+        out: np.ndarray = self.ids[at]
+        return out
 
     def pieces(self, i: int) -> list[int]:
         """What id i becomes."""
@@ -137,7 +138,8 @@ class Stage:
 
 
 def _merges(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in spec["model"]["merges"]]
+    pairs = (m.split(" ", 1) if isinstance(m, str) else m for m in spec["model"]["merges"])
+    return [(a, b) for a, b in pairs]
 
 
 def plan(
@@ -282,11 +284,11 @@ def verify(spec: Mapping[str, Any], stages: Sequence[Stage], texts: Iterable[str
     return {"texts": len(held), "stages": len(stages), "tokens": sum(map(len, final))}
 
 
-def begin(model: Any, stage: Stage, origin: Literal["previous", "base"] = "previous", seed: int = 0) -> None:
+def begin(model: Any, stage: Stage, origin: Literal["base", "previous"] = "base", seed: int = 0) -> None:
     """Give a loaded model the rows of a stage: each fresh token starts at the mean of its pieces.
 
-    `origin`: the pieces of the stage before, whose rows are trained by now, or those of the base's vocabulary, as
-    AraLLaMA section 4.1 has it. Both matrices; an optimiser made before must be made anew.
+    `origin`: the pieces in the base's vocabulary, as AraLLaMA section 4.1 has it (and better where we measured it,
+    docs/vocab-progressive.md), or those of the stage before. Both matrices; an optimiser made before must be made anew.
     """
     pieces = stage.pieces if origin == "previous" else stage.base_pieces
     if stage.fresh:
@@ -294,7 +296,7 @@ def begin(model: Any, stage: Stage, origin: Literal["previous", "base"] = "previ
 
 
 def figures(stages: Sequence[Stage], stream: np.ndarray, characters: int) -> list[dict[str, float]]:
-    """AraLLaMA's table 10 for a stream of final ids from so many characters: tokens per character, new tokens' share."""
+    """AraLLaMA's table 10 for a stream of final ids: tokens per character of its text, share of new tokens."""
     return [
         {"stage": s.index + 1, "added": s.added, "arabic": round(s.arabic, 4),
          "tokens_per_character": round(len(s.table(stream)) / max(1, characters), 4),
@@ -323,7 +325,8 @@ def save(stages: Sequence[Stage], folder: Path) -> None:
 def _changed(table: Table) -> np.ndarray:
     one = np.diff(table.starts) == 1
     own = table.ids[table.starts[:-1].clip(max=len(table.ids) - 1)] == np.arange(len(one))
-    return ~(one & own)
+    out: np.ndarray = ~(one & own)
+    return out
 
 
 def load(folder: Path) -> list[Stage]:

@@ -1,0 +1,119 @@
+"""The page of a vocabulary: what it saves, where, and what the new tokens are. One file that loads nothing.
+
+from fitra.vocab import report
+report.write(Path("v"), Path("report.html"))
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from fitra.artifacts import write_text
+from fitra.vocab import report_figures
+
+__all__ = ["render", "write"]
+
+# Corpus text and tokens are hostile input: besides markup they may hold bidirectional overrides, which make a reader
+# see another text than the machine does. The joiners stay: Arabic and Persian are written with them.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff"
+    "\U000e0000-\U000e007f]"
+)
+_ARABIC = re.compile("[\u0600-\u06ff\u0750-\u077f\u0870-\u08ff\ufb50-\ufdff\ufe70-\ufefc]")
+_LETTER = re.compile(r"[^\W\d_]")
+NAMES = {"base": "base", "new": "this vocabulary", "ar": "Arabic", "en": "English"}
+
+
+def write(stage: Path, target: Path, found: Mapping[str, Any] | None = None, **options: Any) -> Path:
+    """Write the page about the output of `vocab expand` to `target`; returns `target`.
+
+    `found` are figures that were taken already; without them `report_figures.figures(stage, **options)` takes them.
+    """
+    got = found if found is not None else report_figures.figures(Path(stage), **options)
+    write_text(Path(target), render(got))
+    return Path(target)
+
+
+def render(found: Mapping[str, Any]) -> str:
+    """The page as text; equal figures give equal pages."""
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    env = ImmutableSandboxedEnvironment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    filters: dict[str, Any] = {"n": _n, "pct": _pct, "fig": _figure, "show": show, "pieces": pieces, "name": _name}
+    env.filters |= filters
+    env.globals |= {"bar": bar}
+    files = resources.files("fitra.vocab")
+    template = env.from_string((files / "report.html.jinja").read_text(encoding="utf-8"))
+    most = max((g["base"]["tokens_per_word"] for rows in found["groups"].values() for g in rows), default=0)
+    text = template.render(
+        style=Markup((files / "report.css").read_text(encoding="utf-8")),
+        f=found, most=most, longest=max(found["lengths"].values(), default=0),
+    )  # fmt: skip
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _n(value: Any) -> str:
+    return "–" if value is None else f"{value:,.0f}" if isinstance(value, int | float) else str(value)
+
+
+def _pct(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{round(100 * value, digits) + 0.0:.{digits}f}%".replace("-", "−")
+
+
+def _figure(value: Any, digits: int = 2) -> str:
+    return f"{value:.{digits}f}".replace("-", "−") if isinstance(value, int | float) else "–"
+
+
+def _name(key: object) -> str:
+    return NAMES.get(str(key), str(key).replace("_", " "))
+
+
+def show(text: object) -> Markup:
+    """Escaped text whose hidden characters are badges with their number."""
+    out, at, s = [], 0, str(text)
+    for m in _HIDDEN.finditer(s):
+        name = unicodedata.name(m[0], "control character")
+        badge = Markup('<span class="badge" title="{}">{:04X}</span>').format(name, ord(m[0]))
+        out += [escape(s[at : m.start()]), badge]
+        at = m.end()
+    return Markup("").join([*out, escape(s[at:])])
+
+
+def _way(text: str) -> Markup:
+    letters = len(_LETTER.findall(text))
+    rtl = letters > 0 and 3 * len(_ARABIC.findall(text)) >= letters
+    return Markup('lang="ar" dir="rtl"' if rtl else 'lang="und" dir="ltr"')
+
+
+def pieces(cut: Sequence[tuple[str, int]]) -> Markup:
+    """A text with its tokens in two shades by turns; what takes several tokens is marked and says how many.
+
+    The shades are backgrounds alone, so that letters keep their joined shapes across a border.
+    """
+    spans = [
+        Markup('<span class="{}{}"{}>{}</span>').format(
+            "ab"[i % 2], " many" if n > 1 else "", Markup(' title="{} tokens"').format(n) if n > 1 else "", show(text)
+        )
+        for i, (text, n) in enumerate(cut)
+    ]
+    way = _way("".join(t for t, _ in cut))
+    return Markup('<div class="quote" {}>{}</div>').format(way, Markup("").join(spans))
+
+
+def bar(value: float | None, most: float, tone: int = 1) -> Markup:
+    """One bar of a table row; the figure stands beside it."""
+    share = 0.0 if value is None or most <= 0 else max(0.0, min(1.0, value / most)) * 100
+    return Markup(
+        '<svg class="bar" aria-hidden="true" width="100%" height="11"><rect class="track" y="1" width="100%" height="9"'
+        ' rx="2"/><rect class="tone-{}" y="1" width="{:.2f}%" height="9" rx="2"/></svg>'
+    ).format(tone, share)
