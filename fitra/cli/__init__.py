@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fitra.cli import align, align_report, corpus, ledger, policy, rooms, runs, synth, worker
+from fitra.cli import align, align_report, corpus, ledger, policy, rooms, runs, synth, vocab, vocab_report, worker
 from fitra.errors import FitraError
 
 QUARANTINED = 3  # exit code: finished, but bad rows were set aside
@@ -39,6 +39,8 @@ align_report.add_to(app)
 worker.add_to(app)
 ledger.add_to(app)
 policy.add_to(app)
+vocab.add_to(app)
+vocab_report.add_to(app)
 rooms.add_to(app)
 synth.add_to(app)
 

@@ -29,10 +29,6 @@ def add_to(app: typer.Typer) -> None:
         app.add_typer(sub, name=name)
         return sub
 
-    vocab = group("vocab", "Expand a base model's vocabulary.")
-    vocab.command("expand", epilog="Example: fitra vocab expand --base models/base --corpus clean --out v")(
-        vocab_expand
-    )
     app.command("base", epilog="Example: fitra base --corpus clean --out base")(base)
     app.command("pretrain", epilog="Example: fitra pretrain --model v/model --corpus aligned --out pt")(pretrain)
     app.command("sft", epilog="Example: fitra sft qa.jsonl --model pt/model --out chat")(sft)
@@ -73,20 +69,6 @@ def done(manifest: Any, out: Path) -> None:
     print(json.dumps({"out": str(out), "counts": counts}, ensure_ascii=False))
     if counts.get("quarantined"):
         raise typer.Exit(3)
-
-
-def vocab_expand(
-    base: Annotated[Path, typer.Option(help="A model folder with a fast BPE tokenizer.")],
-    corpus: Stage,
-    out: Out,
-    seed: Seed = 7,
-    set_: Sets = [],
-) -> None:
-    """Add Arabic tokens by continued BPE; writes the model, the tokenizer and a fertility table."""
-    from fitra import vocab
-    from fitra.recipe import Vocab
-
-    done(vocab.expand(config(Vocab, set_), base, corpus, seed, out), out)
 
 
 def base(corpus: Stage, out: Out, seed: Seed = 7, set_: Sets = []) -> None:

@@ -34,10 +34,10 @@ def check_texts(
 ) -> dict[str, int]:
     """Compare both tokenizers on every text.
 
-    Text without a character of `block` must keep its ids. All text must decode to what the base decodes it to.
-    Counts: texts, texts_same_ids (all without such characters), round_trip_exact (decoded equals the text itself;
-    fewer than all only where the base normalises). `used` (a count per id) gets how often each id occurs in texts that read differently. Raises FitraError
-    with the first text that breaks a rule.
+    Text without a character of `block` must keep its ids. All text must decode to itself, or to what the base decodes
+    it to. Counts: texts, texts_same_ids (all without such characters), round_trip_exact (decoded equals the text
+    itself; fewer than all only where the base normalises). `used` (a count per id) gets how often each id occurs in
+    texts that read differently. Raises FitraError with the first text that breaks a rule.
     """
     counts = {"texts": 0, "texts_same_ids": 0, "round_trip_exact": 0}
     for batch in _batches(texts):
