@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +29,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from fitra.errors import FitraError
 from fitra.vocab import bpe
-from fitra.vocab.bpe import SPACE, SUPPORTED, TO_BYTE, TO_CHAR, Merge
+from fitra.vocab.bpe import SPACE, SUPPORTED, TO_BYTE, TO_CHAR, Ints, Merge
 from fitra.vocab.script import DEFAULT, Script
 
 # Code points for old pieces: the short ones first, for the frequent pieces. No white space among them.
@@ -43,7 +42,6 @@ CODES = (
 )
 MAX_MEND_ROUNDS = 8
 MAX_FED = 60_000_000  # occurrences handed to the trainer; above it all counts are scaled down
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,7 @@ class _Cut:
 
 
 def _cut(spec: Mapping[str, Any], words: Sequence[str]) -> _Cut:
-    lists = list(bpe.segment(spec, words))
-    lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-    ids = np.fromiter(itertools.chain.from_iterable(lists), np.int64, int(lengths.sum()))
-    return _Cut(ids, np.repeat(np.arange(len(lists)), lengths))
+    return _Cut(*bpe.segment_flat(spec, words))
 
 
 def _names(spec: Mapping[str, Any]) -> dict[int, str]:
@@ -113,10 +108,10 @@ def _may_mend(piece: str, script: Script) -> bool:
 
 
 def _new_letters(spec: Mapping[str, Any], words: Mapping[str, int], min_count: int, script: Script) -> list[Merge]:
-    counts: Counter[str] = Counter()
-    for w, n in words.items():
-        for c in w:
-            counts[c] += n
+    points = np.frombuffer("".join(words).encode("utf-32-le"), "<u4")
+    times = np.repeat(np.fromiter(words.values(), np.int64, len(words)), [len(w) for w in words])
+    found = np.bincount(points, weights=times)
+    counts = {chr(i): int(found[i]) for i in np.flatnonzero(found)}
     vocab = spec["model"]["vocab"]
     new = [(c, n) for c, n in counts.items() if n >= min_count and c not in vocab and script.is_clean(c)]
     return [Merge(c, "") for c, _ in sorted(new, key=lambda cn: (-cn[1], cn[0]))]
