@@ -274,7 +274,7 @@ def segment_flat(spec: Mapping[str, Any], words: Sequence[str]) -> tuple[Ints, I
     for at in range(0, len(words), BATCH):
         starts = range(at, min(at + BATCH, len(words)), JOINED)
         joined = [" ".join(words[i : i + JOINED]) for i in starts]
-        for i, e in zip(starts, bare.encode_batch_fast(joined, add_special_tokens=False), strict=True):
+        for i, e in zip(starts, bare.encode_batch(joined, add_special_tokens=False), strict=True):
             ids.append(np.array(e.ids, np.int64))
             owner.append(np.array(e.word_ids, np.int64) + i)
     return np.concatenate(ids), np.concatenate(owner)
