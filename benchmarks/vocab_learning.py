@@ -11,7 +11,7 @@ share of Arabic rises as in AraLLaMA, with the learning rate restarted in each:
 - `progressive`: 0, 16, 64, 256, 1,024 tokens (AraLLaMA section 4.5), rows the mean of the pieces in the base's
   vocabulary, as AraLLaMA has it;
 - `previous`: the same, rows the mean of the pieces in the phase before, which is trained by then;
-- `progressive-text`: as `progressive`, but a phase gets as much *text* as in `mean`, so more tokens where they are short.
+- `progressive-text`: as `progressive`, but a phase gets as much *text* as in `mean`: more tokens where they are short.
 
 All end with the final vocabulary and are read on the same Arabic and English documents that nothing was trained on.
 Printed are bits per byte and paired differences over the seeds with a 95% t interval. The last line is the mean bits

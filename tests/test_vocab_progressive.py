@@ -22,6 +22,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoModelForCausalLM
 
 from fitra.errors import FitraError
+from fitra.recipe.vocab import Progressive
 from fitra.vocab import bpe, learn, progressive
 
 ENGLISH = ["The river runs past the old mill, and 12 children play there in the summer.", "A letter a day."]
@@ -250,6 +251,17 @@ def test_saved_stages_come_back(tmp_path: Path) -> None:
     (tmp_path / "stages.json").write_text("{")
     with pytest.raises(FitraError, match="damaged"):
         progressive.load(tmp_path)
+
+
+def test_stages_as_a_recipe_asks_for_them(tmp_path: Path) -> None:
+    base = base_spec()
+    spec = expanded(base, ARABIC, 60)
+    n = new_tokens(base, spec)
+    for cfg in (Progressive(stages=6), Progressive(stages=4, schedule="uniform")):
+        note = progressive.write(cfg, base, spec, ARABIC, tmp_path / cfg.schedule)
+        stages = progressive.load(tmp_path / cfg.schedule)
+        assert note["sizes"] == [s.added for s in stages] and stages[-1].added == n and note["verified_texts"] == 40
+    assert note["schedule"] == "uniform" and len(stages) == 4
 
 
 def test_what_has_no_ranks_is_refused() -> None:

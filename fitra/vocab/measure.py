@@ -122,7 +122,7 @@ def renyi(counts: np.ndarray, alpha: float = ALPHA) -> float:
 def cut(tok: Tokenizer, text: str) -> list[tuple[str, int]]:
     """A text in the pieces that a tokenizer reads, each with how many tokens it takes (several where letters are cut).
 
-    The pieces joined are the text.
+    The pieces joined are the text. The space that SentencePiece puts before a text counts with the first letter.
     """
     out: list[tuple[str, int]] = []
     begin = end = 0  # of the piece that is being made

@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from fitra.artifacts import write_json, write_parquet
 from fitra.errors import FitraError
+from fitra.recipe.vocab import Progressive
 from fitra.vocab import bpe, embed, init
 
 SCHEMA = pa.schema([("stage", pa.int32()), ("id", pa.int32()), ("ids", pa.list_(pa.int32()))])
@@ -282,6 +283,22 @@ def verify(spec: Mapping[str, Any], stages: Sequence[Stage], texts: Iterable[str
                     f"stage {stage.index}: taking tokens apart is not what it reads in {text[:60]!r}.", NEEDS
                 )
     return {"texts": len(held), "stages": len(stages), "tokens": sum(map(len, final))}
+
+
+def write(
+    cfg: Progressive, base: Mapping[str, Any], spec: Mapping[str, Any], texts: Iterable[str], folder: Path
+) -> dict[str, Any]:
+    """Plan the stages a recipe asks for, verify them on texts, save them in `folder`; what a manifest should note."""
+    added = len(spec["model"]["vocab"].keys() - base["model"]["vocab"].keys() - _added(base))
+    schedule = exponential if cfg.schedule == "exponential" else uniform
+    stages = plan(base, spec, schedule(added, cfg.stages))
+    checked = verify(spec, stages, texts)
+    save(stages, folder)
+    return {"schedule": cfg.schedule, "sizes": [s.added for s in stages], "verified_texts": checked["texts"]}
+
+
+def _added(spec: Mapping[str, Any]) -> set[str]:
+    return {a["content"] for a in spec.get("added_tokens", [])}
 
 
 def begin(model: Any, stage: Stage, origin: Literal["base", "previous"] = "base", seed: int = 0) -> None:

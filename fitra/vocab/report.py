@@ -28,6 +28,7 @@ _HIDDEN = re.compile(
 )
 _ARABIC = re.compile("[\u0600-\u06ff\u0750-\u077f\u0870-\u08ff\ufb50-\ufdff\ufe70-\ufefc]")
 _LETTER = re.compile(r"[^\W\d_]")
+_LAM, _ALEF = re.compile("\u0644[\u064b-\u065f]*$"), re.compile("[\u0622\u0623\u0625\u0627\u0671]")
 NAMES = {"base": "base", "new": "this vocabulary", "ar": "Arabic", "en": "English"}
 
 
@@ -98,14 +99,18 @@ def _way(text: str) -> Markup:
 def pieces(cut: Sequence[tuple[str, int]]) -> Markup:
     """A text with its tokens in two shades by turns; what takes several tokens is marked and says how many.
 
-    The shades are backgrounds alone, so that letters keep their joined shapes across a border.
+    The shades are backgrounds alone, so that letters keep their joined shapes across a border. Only lam and alef would
+    become one sign there, half of which is not drawn: joiners around a non-joiner keep them two.
     """
-    spans = [
-        Markup('<span class="{}{}"{}>{}</span>').format(
-            "ab"[i % 2], " many" if n > 1 else "", Markup(' title="{} tokens"').format(n) if n > 1 else "", show(text)
-        )
-        for i, (text, n) in enumerate(cut)
-    ]
+    spans = []
+    for i, (text, n) in enumerate(cut):
+        after = cut[i + 1][0] if i + 1 < len(cut) else ""
+        before = cut[i - 1][0] if i else ""
+        start = "\u200d" if _LAM.search(before) and _ALEF.match(text) else ""
+        end = "\u200d\u200c" if _LAM.search(text) and _ALEF.match(after) else ""
+        kind = "ab"[i % 2] + (" many" if n > 1 else "")
+        title = Markup(' title="{} tokens"').format(n) if n > 1 else ""
+        spans.append(Markup('<span class="{}"{}>{}{}{}</span>').format(kind, title, start, show(text), end))
     way = _way("".join(t for t, _ in cut))
     return Markup('<div class="quote" {}>{}</div>').format(way, Markup("").join(spans))
 

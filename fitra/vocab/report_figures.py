@@ -92,8 +92,9 @@ def _document(key: str, lang: str, row: Mapping[str, Any]) -> Document:
     except ValueError:
         labels = {}
     labels = labels if isinstance(labels, dict) else {}
-    dialect = " ".join(str(labels[k]) for k in ("dialect", "region") if labels.get(k)) or str(row["lang"])
-    groups = [("source", str(row["source"])), ("dialect", dialect)]
+    groups = [("source", str(row["source"]))]
+    if lang == "ar":
+        groups.append(("dialect", str(labels.get("region") or labels.get("dialect") or row["lang"])))
     if labels.get("register"):
         groups.append(("register", str(labels["register"])))
     return Document(key, lang, row["text"], tuple(groups))
@@ -137,6 +138,7 @@ def figures(
         lang: {k: _with_renyi(r[lang]) for k, r in readings.items()}
         for lang in ("ar", "en") if any(d.lang == lang for d in sample)
     }  # fmt: skip
+    back = {name: _round_trip(tok, [d.text for d in sample]) for name, tok in toks.items()}
     return {
         "stage": {k: manifest.get("counts", {}).get(k) for k in ("added", "rows_before", "rows_after", "gain")}
         | {k: manifest.get("notes", {}).get(k) for k in ("method", "init", "tied", "kind", "warning")}
@@ -146,7 +148,7 @@ def figures(
         "english_same": _same(toks["base"], toks["new"], [d.text for d in sample if d.lang == "en"]),
         "saved": _saved(languages["ar"]["base"], languages["ar"]["new"]),
         "groups": _groups(sample, readings),
-        "methods": _methods(Path(stage), languages, specs, compare or {}),
+        "methods": _methods(Path(stage), languages, specs, compare or {}, back),
         **_new_tokens(specs["base"], specs["new"], readings["new"]["ar"].ids),
         "samples": _samples(sample, toks),
     }
@@ -172,6 +174,13 @@ def _same(old: Tokenizer, new: Tokenizer, texts: Sequence[str]) -> float | None:
         return None
     a, b = (t.encode_batch_fast(list(texts), add_special_tokens=False) for t in (old, new))
     return sum(x.ids == y.ids for x, y in zip(a, b, strict=True)) / len(texts)
+
+
+def _round_trip(tok: Tokenizer, texts: Sequence[str]) -> float:
+    """Share of the texts that come back from their tokens as they were."""
+    read = tok.encode_batch_fast(list(texts), add_special_tokens=False)
+    found = tok.decode_batch([e.ids for e in read], skip_special_tokens=False)
+    return sum(a == b for a, b in zip(texts, found, strict=True)) / max(1, len(texts))
 
 
 def _saved(base: Mapping[str, float], new: Mapping[str, float]) -> dict[str, Any]:
@@ -203,12 +212,21 @@ def _groups(sample: Sequence[Document], readings: Mapping[str, Mapping[str, meas
 
 
 def _methods(
-    stage: Path, languages: Mapping[str, Any], specs: Mapping[str, Any], compare: Mapping[str, Path]
+    stage: Path,
+    languages: Mapping[str, Any],
+    specs: Mapping[str, Any],
+    compare: Mapping[str, Path],
+    back: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     """Tokenizers side by side: base and new, those given now, and those `vocab expand` measured beside the new one."""
     rows = []
     for name in ("base", "new", *compare):
-        row = {"name": name, "ids": len(specs[name]["model"]["vocab"]), "measured": "here"}
+        row = {
+            "name": name,
+            "ids": len(specs[name]["model"]["vocab"]),
+            "measured": "here",
+            "round_trip": back.get(name),
+        }
         rows.append(row | {lang: by[name] for lang, by in languages.items()})
     try:
         noted = json.loads((stage / "fertility.json").read_text(encoding="utf-8"))
