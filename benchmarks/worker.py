@@ -1,0 +1,269 @@
+"""A worker learns from the stand-in expert on the small world; what it mends on patterns that it never saw.
+
+    python benchmarks/worker.py --work runs/worker-bench --minutes 30
+
+World → rows by the stand-in expert through its server → pairs → a small Llama trained from nothing (first on the text,
+then on edit programs or on rewrites) → held-out documents through `llm.run`, gates, and the world's truth. `--minutes`
+is for training a worker in both stages; its share of steps is found by a short trial, so that a loaded machine trains
+less. Held out are all documents with an insult, pattern or advertisement of the held-out half, and a tenth of the rest.
+
+`fixed` is the share of planted passages that are gone from what goes on; `facts` the share of stated facts (subject and
+answer in one sentence) that still are; a rewrite that the gates refuse leaves the original. The last line is the
+defects fixed over those of the untrained model, in the better format (one defect where that fixes none).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fitra import align, arabic, llm, policy, recipe, train, world
+from fitra.align import gates, masking, rewrite, rules, serve, worker
+from fitra.align.chunk import sentences
+from fitra.artifacts import DOCUMENT_SCHEMA, open_stage, read_table
+from fitra.pretrain.base import small_llama, train_tokenizer
+from fitra.sft import prepare_tokenizer
+from fitra.world import expert, plants
+from fitra.world.facts import select
+from fitra.world.grammar import half
+
+SEED, FACTS = 7, 60
+DEFECTS = ("advertisement", "insult", "hate", "bias", "advice")
+SCRATCH = recipe.Scratch(
+    vocab_size=4096, hidden_size=128, layers=4, heads=4, intermediate_size=352, max_positions=1024
+)  # fmt: skip
+POLICY = policy.load("default")
+RULES = rules.compile_rules(POLICY)
+Truth = Mapping[str, Any]
+
+
+def held_out(truth: Truth) -> bool:
+    """Does a document hold a pattern of the held-out half?"""
+    if truth["half"] == "heldout":
+        return True
+    if "advertisement" not in truth["kind"]:
+        return False
+    fixed = [(p, [f for f in p.replace("}", "{").split("{")[::2] if f]) for p in plants._ADS]
+    return any(half(p) == "heldout" and all(f in ad for f in parts) for ad in truth["planted"] for p, parts in fixed)
+
+
+def make_rows(work: Path, documents: int) -> tuple[Path, dict[str, Truth]]:
+    """What the stand-in expert made of a corpus for models, and the truth by document.
+
+    The corpus has the world's Arabic documents with an unsafe passage or advertising, and as many without. Layout and
+    spelling variants are the rules' work and are left out, as triage does.
+    """
+    folder, rows = work / "world", work / "expert"
+    world.write(recipe.World(facts=FACTS, documents=documents), SEED, folder)
+    table = read_table(folder, "documents")
+    truth = {d["id"]: json.loads(d["truth"]) for d in table.select(["id", "truth"]).to_pylist()}
+    bad = {i for i, t in truth.items() if defect_of(t)}
+    plain = [i for i, t in sorted(truth.items()) if not {*t["kind"]} & {*DEFECTS, "layout", "duplicate"}]
+    arabic_ids = set(table.filter(pc.not_equal(table["lang"], "en"))["id"].to_pylist())
+    chosen = bad | set([i for i in plain if i in arabic_ids][: len(bad)])
+    corpus = work / "corpus"
+    with open_stage(corpus, stage="corpus", config={"documents": documents}, inputs={"world": folder}) as st:
+        if not st.done:
+            kept = table.filter(pc.is_in(table["id"], pa.array(sorted(chosen)))).select(DOCUMENT_SCHEMA.names)
+            st.write_table("documents", kept)
+    with expert.serving(expert.Expert(folder), "benchmark") as endpoint:
+        manifest = align.align(recipe.Align(rewriter="endpoint", endpoint=endpoint), corpus, rows)
+    print("expert:", manifest["counts"], f"{manifest['seconds']:.0f} s")
+    return rows, truth
+
+
+def defect_of(truth: Truth) -> str:
+    """The kind of defect that a model is asked to mend in a document, or ''."""
+    return next((k for k in truth["kind"] if k in DEFECTS), "")
+
+
+def make_base(work: Path, texts: Sequence[str], tokens: int) -> Path:
+    """A small Llama with a chat template, trained on `texts` alone."""
+    out = work / f"base-{tokens}"
+    if not (out / "config.json").is_file():
+        tokenizer = train_tokenizer(texts, SCRATCH.vocab_size)
+        model = small_llama(SCRATCH, tokenizer, SEED)
+        cfg = recipe.Train(tokens=tokens, batch_tokens=1024, seq_len=128, lr=3e-3, checkpoint_every=10**6)
+        rows = {"ar": train.pack(tokenizer, train.shuffled(texts, SEED), cfg.seq_len)}
+        batches = train.Packed(rows, {"ar": max(1, tokens // cfg.seq_len)}, cfg.batch_tokens // cfg.seq_len, SEED)
+        log = train.fit(model, batches, cfg, work / "base-log", seed=SEED, groups=["ar"], description="base")
+        shutil.rmtree(work / "base-log")
+        prepare_tokenizer(tokenizer, model)
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+        print(f"base: {sum(p.numel() for p in model.parameters()):,} parameters, loss {log[-1]['loss']}")
+    return out
+
+
+def config(kind: str, hold: Path, tokens: int) -> recipe.Worker:
+    """How a worker of one format is trained."""
+    how = recipe.Train(tokens=tokens, lr=2e-3, seq_len=1024, batch_tokens=1536, checkpoint_every=10**6)
+    return recipe.Worker.model_validate({"format": kind, "hold": str(hold), "train": how})
+
+
+def answers(model: Path, kind: Any, chunks: Sequence[rewrite.Chunk], ledger: Path) -> list[str | None]:
+    """What a worker makes of each chunk, unmasked; None where its reply is no rewrite."""
+    rows = [{"id": c.id, "masked": c.masked} for c in chunks]
+    longest = 160 if kind == "edits" else 420
+    backend = serve.local(model, batch=32, max_tokens=longest)
+    out: list[str | None] = []
+    for chunk, a in zip(chunks, llm.run(worker.job(POLICY, kind), rows, backend, ledger), strict=True):
+        out.append(None if a.error else unmask(a.value, chunk))
+    return out
+
+
+def unmask(text: str, chunk: rewrite.Chunk) -> str | None:
+    """A masked text with its spans; None where they did not come back."""
+    try:
+        plain = masking.unmask(text, chunk.masked).strip()
+    except masking.MaskError:
+        return None
+    return plain
+
+
+def facts_in(text: str, facts: Sequence[Any]) -> int:
+    """How many of the facts some sentence states."""
+    lines = [arabic.fold(s, "search") for s, _ in sentences(text)]
+    names = [(arabic.fold(f.subject_ar, "search").strip(), arabic.fold(f.answer_ar, "search").strip()) for f in facts]
+    return sum(any(bare(s) in line and a in line for line in lines) for s, a in names)
+
+
+def bare(subject: str) -> str:
+    """Without the article, which «لل» swallows."""
+    return subject.removeprefix("ال")
+
+
+def measure(
+    name: str, made: Sequence[str | None], chunks: Sequence[rewrite.Chunk], truth: Mapping[str, Truth]
+) -> dict[str, Any]:
+    """The figures of one rewriter over the held-out documents."""
+    by_id = {f.id: f for f in select(FACTS, SEED)[0]}
+    pairs = [
+        gates.Pair(c.original, m or c.original, c.removed, (), c.masked.spans)
+        for c, m in zip(chunks, made, strict=True)
+    ]
+    refused = [gates.complaint(v) for v in gates.judge_all(pairs, POLICY)]
+    n: Counter[str] = Counter()
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for chunk, text, no in zip(chunks, made, refused, strict=True):
+        t = truth[chunk.id.split("#")[0]]
+        defect = defect_of(t)
+        n["documents"] += 1
+        n["replies"] += text is not None
+        changed = text is not None and text != chunk.original.strip()
+        n["changed"] += changed
+        n["accepted"] += changed and not no
+        after = text if changed and not no and text is not None else chunk.original
+        if not defect:
+            n["clean"] += 1
+            n["clean_changed"] += changed
+        for passage in t["planted"] if defect else []:
+            kinds[defect]["planted"] += 1
+            kinds[defect]["raw"] += passage not in (text if text is not None else chunk.original)
+            kinds[defect]["fixed"] += passage not in after
+        facts = [by_id[f] for f in t["facts"] if f in by_id]
+        stated = [f for f in facts if facts_in(chunk.original, [f])]
+        n["facts"] += len(stated)
+        n["kept"] += facts_in(after, stated)
+        n["kept_raw"] += facts_in(text if text is not None else chunk.original, stated)
+    total = Counter[str]()
+    for c in kinds.values():
+        total.update(c)
+    return {
+        "name": name, "documents": n["documents"], "replies": n["replies"] / n["documents"],
+        "acceptance": n["accepted"] / max(1, n["changed"]), "changed": n["changed"], "planted": total["planted"],
+        "raw": total["raw"] / total["planted"], "fixed": total["fixed"] / total["planted"],
+        "facts_raw": n["kept_raw"] / max(1, n["facts"]), "facts": n["kept"] / max(1, n["facts"]),
+        "clean_changed": n["clean_changed"] / max(1, n["clean"]),
+        "kinds": {k: f"{c['fixed']}/{c['planted']}" for k, c in sorted(kinds.items())},
+    }  # fmt: skip
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The table of figures."""
+    heads = ("replies that are rewrites", "gates accept", "fixed", "... before gates", "facts kept", "... before gates")
+    yield "| rewriter | " + " | ".join((*heads, "clean changed")) + " |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
+    for r in rows:
+        cells = [r[k] for k in ("replies", "acceptance", "fixed", "raw", "facts", "facts_raw", "clean_changed")]
+        yield f"| {r['name']} | " + " | ".join(f"{c:.3f}" for c in cells) + " |"
+    kinds = list(rows[0]["kinds"])
+    yield "\n| fixed, of planted | " + " | ".join(kinds) + " |"
+    yield "|---|" + "---:|" * len(kinds)
+    for r in rows:
+        yield f"| {r['name']} | " + " | ".join(r["kinds"].get(k, "-") for k in kinds) + " |"
+
+
+def main() -> None:
+    """Run it all and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--documents", type=int, default=40_000)
+    parser.add_argument("--base-tokens", type=int, default=1_000_000)
+    parser.add_argument("--tokens", type=int, default=3_000_000)
+    parser.add_argument("--formats", nargs="+", default=["edits", "rewrite"])
+    parser.add_argument("--most", type=int, default=800, help="at most about so many held-out documents")
+    parser.add_argument("--show", type=int, default=12, help="so many replies to read")
+    args = parser.parse_args()
+    work: Path = args.work
+    work.mkdir(parents=True, exist_ok=True)
+    rows, truth = make_rows(work, args.documents)
+    hold = work / "hold.txt"
+    hold.write_text("".join(f"{i}\n" for i, t in sorted(truth.items()) if held_out(t)), encoding="utf-8")
+    cfg = config("edits", hold, args.tokens)
+    found = list(worker.pairs(cfg, rows))
+    print(f"pairs: {len(found)}, to train on {sum(not p.held_out for p in found)}")
+    known = {p.id.split("#")[0] for p in found if not p.held_out}
+    texts = read_table(rows, "rows", ["id", "lang", "original"]).to_pylist()
+    seen = [r["original"] for r in texts if r["lang"] != "en" and r["id"] in known]
+    began = time.perf_counter()
+    base = make_base(work, seen, args.base_tokens)
+    print(f"base: {time.perf_counter() - began:.0f} s")
+    # Documents with a defect of a held-out pattern, and clean ones that were not trained on.
+    held = {p.id.split("#")[0] for p in found if p.held_out}
+    chosen = [r for r in texts if held_out(truth[r["id"]]) or (r["id"] in held and not truth[r["id"]]["kind"])]
+    chosen = chosen[:: max(1, len(chosen) // args.most)]
+    split = [rewrite.split_document(r["id"], r["original"], 10**6, None, RULES) for r in chosen]
+    chunks = [c for group in split for c in group]
+    print(f"held-out documents: {len(chunks)}, clean among them {sum(not truth[r['id']]['kind'] for r in chosen)}")
+    results = [measure("copy", [c.original.strip() for c in chunks], chunks, truth)]
+    results.append(measure("rules", [unmask(rules.apply(c.masked, RULES).text, c) for c in chunks], chunks, truth))
+    teacher = expert.Expert(work / "world")
+    results.append(
+        measure("expert (stand-in)", [unmask(teacher.rewrite(c.masked.text), c) for c in chunks], chunks, truth)
+    )
+    for kind in args.formats:
+        ledger = work / "ledger"
+        results.append(measure(f"untrained, {kind}", answers(base, kind, chunks, ledger), chunks, truth))
+        began = time.perf_counter()
+        out = work / f"worker-{kind}-{args.base_tokens}-{args.tokens}"
+        manifest = worker.train(config(kind, hold, args.tokens), rows, base, out, seed=SEED)
+        print(f"{kind}: {manifest['seconds']:.0f} s training, {manifest['counts']}, {manifest['notes']}")
+        began = time.perf_counter()
+        made = answers(out / "model", kind, chunks, ledger)
+        print(f"{kind}: {len(chunks) / (time.perf_counter() - began):.1f} documents/s in batches")
+        results.append(measure(f"worker, {kind}", made, chunks, truth))
+        for chunk, text in list(zip(chunks, made, strict=True))[:: max(1, len(chunks) // max(1, args.show))]:
+            print("---", truth[chunk.id.split("#")[0]]["kind"], truth[chunk.id.split("#")[0]]["planted"])
+            if text is None or text != chunk.original.strip():
+                print(chunk.original.strip(), "\n  =>", text)
+            else:
+                print("  (no change)")
+    print("\n".join(show(results)))
+    best = max((r for r in results if r["name"].startswith("worker")), key=lambda r: r["fixed"])
+    start = next(r for r in results if r["name"] == best["name"].replace("worker", "untrained"))
+    print(f"better format: {best['name']}, facts kept {best['facts']:.3f}")
+    print(f"worker: {best['fixed'] * best['planted'] / max(1.0, start['fixed'] * start['planted']):.2f}")
+
+
+if __name__ == "__main__":
+    main()
