@@ -30,8 +30,8 @@ from fitra import align, arabic, llm, policy, recipe, train, world
 from fitra.align import gates, masking, rewrite, rules, serve, worker
 from fitra.align.chunk import sentences
 from fitra.artifacts import DOCUMENT_SCHEMA, open_stage, read_table
+from fitra.lm.chat import prepare_tokenizer
 from fitra.pretrain.base import small_llama, train_tokenizer
-from fitra.sft import prepare_tokenizer
 from fitra.world import expert, plants
 from fitra.world.facts import select
 from fitra.world.grammar import half
@@ -76,7 +76,8 @@ def make_rows(work: Path, documents: int) -> tuple[Path, dict[str, Truth]]:
             kept = table.filter(pc.is_in(table["id"], pa.array(sorted(chosen)))).select(DOCUMENT_SCHEMA.names)
             st.write_table("documents", kept)
     with expert.serving(expert.Expert(folder), "benchmark") as endpoint:
-        manifest = align.align(recipe.Align(rewriter="endpoint", endpoint=endpoint), corpus, rows)
+        cfg = recipe.Align(triage="all", expert=recipe.Model(endpoints=[endpoint]))
+        manifest = align.align(cfg, corpus, rows)
     print("expert:", manifest["counts"], f"{manifest['seconds']:.0f} s")
     return rows, truth
 
@@ -106,7 +107,7 @@ def make_base(work: Path, texts: Sequence[str], tokens: int) -> Path:
 
 def config(kind: str, hold: Path, tokens: int) -> recipe.Worker:
     """How a worker of one format is trained."""
-    how = recipe.Train(tokens=tokens, lr=2e-3, seq_len=1024, batch_tokens=1536, checkpoint_every=10**6)
+    how = {"tokens": tokens, "lr": 2e-3, "batch_tokens": 1536, "checkpoint_every": 10**6}
     return recipe.Worker.model_validate({"format": kind, "hold": str(hold), "train": how})
 
 
@@ -232,7 +233,7 @@ def main() -> None:
     held = {p.id.split("#")[0] for p in found if p.held_out}
     chosen = [r for r in texts if held_out(truth[r["id"]]) or (r["id"] in held and not truth[r["id"]]["kind"])]
     chosen = chosen[:: max(1, len(chosen) // args.most)]
-    split = [rewrite.split_document(r["id"], r["original"], 10**6, None, RULES) for r in chosen]
+    split = [rewrite.split(r["id"], masking.mask(r["original"]), RULES, 10**6) for r in chosen]
     chunks = [c for group in split for c in group]
     print(f"held-out documents: {len(chunks)}, clean among them {sum(not truth[r['id']]['kind'] for r in chosen)}")
     results = [measure("copy", [c.original.strip() for c in chunks], chunks, truth)]
