@@ -26,10 +26,10 @@ def tune(cfg: Worker, rows: Path, base: Path, out: Path, *, seed: int = 7) -> di
     """Train a worker; returns the manifest.
 
     `rows` is the folder of an align stage (or its rows/), `base` a model folder; without a chat template it gets
-    Fitra's. Leaves out/model (merged weights, tokenizer), out/pairs (every pair
-    with its split and target: what was trained on, and what never was) and out/log.jsonl (loss on changed and unchanged texts). A killed run goes on from its last checkpoint. The
-    budget `train.tokens` counts tokens without padding. Pairs that give no example are counted by reason in the
-    manifest's notes. Raises FitraError when there is nothing to learn.
+    Fitra's. Leaves out/model (merged weights, tokenizer), out/pairs (every pair with its split and target: what was
+    trained on, and what never was) and out/log.jsonl (loss on changed and unchanged texts). A killed run goes on from
+    its last checkpoint. The budget `train.tokens` counts tokens without padding. Pairs that give no example are counted
+    by reason in the manifest's notes. Raises FitraError when there is nothing to learn.
     """
     stage = rows.parent if rows.name == "rows" else rows
     read_manifest(stage)
