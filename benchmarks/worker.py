@@ -28,8 +28,8 @@ import pyarrow.compute as pc
 
 from fitra import align, arabic, llm, policy, recipe, train, world
 from fitra.align import gates, masking, rewrite, rules, serve, worker
-from fitra.align.chunk import sentences
 from fitra.artifacts import DOCUMENT_SCHEMA, open_stage, read_table
+from fitra.llm.chunk import sentences
 from fitra.lm.chat import prepare_tokenizer
 from fitra.pretrain.base import small_llama, train_tokenizer
 from fitra.world import expert, plants

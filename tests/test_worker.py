@@ -287,6 +287,11 @@ def test_a_base_without_a_chat_template_gets_one(rows: Path, tmp_path: Path) -> 
     assert next(iter(llm.run(worker.job(POLICY, "edits"), asked, backend, tmp_path / "l", progress=False))).reply
 
 
+def test_one_key_of_the_training_leaves_the_others() -> None:
+    cfg = recipe.Worker.model_validate({"train": {"tokens": 5}})
+    assert cfg.train.tokens == 5 and cfg.train.seq_len == recipe.Worker().train.seq_len > 500
+
+
 # --- serving
 
 
