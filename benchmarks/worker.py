@@ -19,7 +19,7 @@ import json
 import shutil
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from fitra.world.facts import select
 from fitra.world.grammar import half
 
 SEED, FACTS = 7, 60
+HELD_OUT = "held-out patterns"
 DEFECTS = ("advertisement", "insult", "hate", "bias", "advice")
 SCRATCH = recipe.Scratch(
     vocab_size=4096, hidden_size=128, layers=4, heads=4, intermediate_size=352, max_positions=1024
@@ -182,7 +183,7 @@ def measure(
     return {
         "name": name, "documents": n["documents"], "replies": n["replies"] / n["documents"],
         "acceptance": n["accepted"] / max(1, n["changed"]), "changed": n["changed"], "planted": total["planted"],
-        "raw": total["raw"] / total["planted"], "fixed": total["fixed"] / total["planted"],
+        "raw": total["raw"] / max(1, total["planted"]), "fixed": total["fixed"] / max(1, total["planted"]),
         "facts_raw": n["kept_raw"] / max(1, n["facts"]), "facts": n["kept"] / max(1, n["facts"]),
         "clean_changed": n["clean_changed"] / max(1, n["clean"]),
         "kinds": {k: f"{c['fixed']}/{c['planted']}" for k, c in sorted(kinds.items())},
@@ -198,6 +199,8 @@ def show(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         cells = [r[k] for k in ("replies", "acceptance", "fixed", "raw", "facts", "facts_raw", "clean_changed")]
         yield f"| {r['name']} | " + " | ".join(f"{c:.3f}" for c in cells) + " |"
     kinds = list(rows[0]["kinds"])
+    if not kinds:
+        return
     yield "\n| fixed, of planted | " + " | ".join(kinds) + " |"
     yield "|---|" + "---:|" * len(kinds)
     for r in rows:
@@ -212,7 +215,7 @@ def main() -> None:
     parser.add_argument("--base-tokens", type=int, default=1_000_000)
     parser.add_argument("--tokens", type=int, default=3_000_000)
     parser.add_argument("--formats", nargs="+", default=["edits", "rewrite"])
-    parser.add_argument("--most", type=int, default=800, help="at most about so many held-out documents")
+    parser.add_argument("--most", type=int, default=500, help="at most so many documents of each kind to measure on")
     parser.add_argument("--show", type=int, default=12, help="so many replies to read")
     args = parser.parse_args()
     work: Path = args.work
@@ -229,41 +232,73 @@ def main() -> None:
     began = time.perf_counter()
     base = make_base(work, seen, args.base_tokens)
     print(f"base: {time.perf_counter() - began:.0f} s")
-    # Documents with a defect of a held-out pattern, and clean ones that were not trained on.
-    held = {p.id.split("#")[0] for p in found if p.held_out}
-    chosen = [r for r in texts if held_out(truth[r["id"]]) or (r["id"] in held and not truth[r["id"]]["kind"])]
-    chosen = chosen[:: max(1, len(chosen) // args.most)]
-    split = [rewrite.split(r["id"], masking.mask(r["original"]), RULES, 10**6) for r in chosen]
-    chunks = [c for group in split for c in group]
-    print(f"held-out documents: {len(chunks)}, clean among them {sum(not truth[r['id']]['kind'] for r in chosen)}")
-    results = [measure("copy", [c.original.strip() for c in chunks], chunks, truth)]
-    results.append(measure("rules", [unmask(rules.apply(c.masked, RULES).text, c) for c in chunks], chunks, truth))
+    sets = held_out_sets(texts, truth, {p.id.split("#")[0] for p in found if p.held_out}, args.most)
+    chunks = [c for group in sets.values() for c in group]
+    print("documents to measure on:", {name: len(group) for name, group in sets.items()})
     teacher = expert.Expert(work / "world")
-    results.append(
-        measure("expert (stand-in)", [unmask(teacher.rewrite(c.masked.text), c) for c in chunks], chunks, truth)
-    )
+    made: dict[str, list[str | None]] = {
+        "copy": [c.original.strip() for c in chunks],
+        "rules": [unmask(rules.apply(c.masked, RULES).text, c) for c in chunks],
+        "expert (stand-in)": [unmask(teacher.rewrite(c.masked.text), c) for c in chunks],
+    }
     for kind in args.formats:
-        ledger = work / "ledger"
-        results.append(measure(f"untrained, {kind}", answers(base, kind, chunks, ledger), chunks, truth))
-        began = time.perf_counter()
+        made[f"untrained, {kind}"] = answers(base, kind, chunks, work / "ledger")
         out = work / f"worker-{kind}-{args.base_tokens}-{args.tokens}"
         manifest = worker.train(config(kind, hold, args.tokens), rows, base, out, seed=SEED)
         print(f"{kind}: {manifest['seconds']:.0f} s training, {manifest['counts']}, {manifest['notes']}")
         began = time.perf_counter()
-        made = answers(out / "model", kind, chunks, ledger)
+        made[f"worker, {kind}"] = answers(out / "model", kind, chunks, work / "ledger")
         print(f"{kind}: {len(chunks) / (time.perf_counter() - began):.1f} documents/s in batches")
-        results.append(measure(f"worker, {kind}", made, chunks, truth))
-        for chunk, text in list(zip(chunks, made, strict=True))[:: max(1, len(chunks) // max(1, args.show))]:
-            print("---", truth[chunk.id.split("#")[0]]["kind"], truth[chunk.id.split("#")[0]]["planted"])
-            if text is None or text != chunk.original.strip():
-                print(chunk.original.strip(), "\n  =>", text)
-            else:
-                print("  (no change)")
-    print("\n".join(show(results)))
-    best = max((r for r in results if r["name"].startswith("worker")), key=lambda r: r["fixed"])
-    start = next(r for r in results if r["name"] == best["name"].replace("worker", "untrained"))
-    print(f"better format: {best['name']}, facts kept {best['facts']:.3f}")
+        read(made[f"worker, {kind}"], chunks, truth, args.show)
+    at, last = 0, list[dict[str, Any]]()
+    for name, group in sets.items():
+        here = slice(at, at := at + len(group))
+        results = [measure(who, what[here], group, truth) for who, what in made.items()]
+        print(f"\n{name} ({len(group)} documents)\n\n" + "\n".join(show(results)))
+        if name == HELD_OUT:
+            last = results
+    best = max((r for r in last if r["name"].startswith("worker")), key=lambda r: r["fixed"])
+    start = next(r for r in last if r["name"] == best["name"].replace("worker", "untrained"))
+    print(f"\nbetter format: {best['name']}, facts kept {best['facts']:.3f}")
     print(f"worker: {best['fixed'] * best['planted'] / max(1.0, start['fixed'] * start['planted']):.2f}")
+
+
+def held_out_sets(
+    texts: Sequence[Mapping[str, Any]], truth: Mapping[str, Truth], held: Collection[str], most: int
+) -> dict[str, list[rewrite.Chunk]]:
+    """Documents never trained on: with a held-out pattern, with a known one (and accepted by the gates), clean."""
+    of: dict[str, list[Mapping[str, Any]]] = {HELD_OUT: [], "known patterns": [], "clean": []}
+    for r in texts:
+        t = truth[r["id"]]
+        if held_out(t):
+            of[HELD_OUT].append(r)
+        elif r["id"] in held and (defect_of(t) or not t["kind"]):
+            of["known patterns" if defect_of(t) else "clean"].append(r)
+    return {
+        name: [
+            c
+            for r in group[:: -(-len(group) // most)]
+            for c in rewrite.split(r["id"], masking.mask(r["original"]), RULES, 10**6)
+        ]
+        for name, group in of.items()
+        if group
+    }
+
+
+def read(made: Sequence[str | None], chunks: Sequence[rewrite.Chunk], truth: Mapping[str, Truth], n: int) -> None:
+    """Print some of what a worker made, as a diff of sentences."""
+    for chunk, text in list(zip(chunks, made, strict=True))[:: max(1, len(chunks) // max(1, n))]:
+        t = truth[chunk.id.split("#")[0]]
+        print("---", chunk.id, *t["kind"], "| planted:", *t["planted"])
+        before, after = ([s for s, _ in sentences(x or "")] for x in (chunk.original.strip(), text))
+        if text is None:
+            print("  no rewrite")
+        for s in before if text is not None else []:
+            if s not in after:
+                print("  -", s)
+        for s in after:
+            if s not in before:
+                print("  +", s)
 
 
 if __name__ == "__main__":
