@@ -45,8 +45,7 @@ FORMAT = """\
 KEEP, ARROW, GAP = "=", "→", "…"  # KEEP is the program that changes nothing
 MOST_WORDS, MOST_SHARE = 8, 0.25
 MOST_UNITS = 400  # of a text; a chunk of 4,000 characters has some 40
-MOST_WIDTH = 3  # sentences that one may become
-CLOSE = 3  # characters between two changes that are made as one
+MOST_WIDTH, CLOSE = 3, 3  # sentences that one may become; characters between two changes that are made as one
 _BREAKS = {"~": "", "_": " ", "/": "\n", "//": "\n\n"}
 _SIGNS = {v: k for k, v in _BREAKS.items()}
 _LINE = re.compile(r"([1-9][0-9]{0,3}) (.+)")
@@ -111,8 +110,7 @@ def apply(program_text: str, text: str, droppable: Collection[int] = ()) -> str:
     """
     lead, old = units(text)
     plans = _parse(program_text, len(old))
-    left = max(MOST_WORDS, int(MOST_SHARE * len(text.split())))
-    changed: list[str | None] = []
+    left, changed = max(MOST_WORDS, int(MOST_SHARE * len(text.split()))), list[str | None]()
     for n, unit in enumerate(old, 1):
         if (plan := plans.get(n, _Plan())).delete:
             if stays := [m[1] for m in PLACEHOLDER.finditer(unit.text) if int(m[1]) not in droppable]:
