@@ -1,11 +1,11 @@
 """A worker learns from the stand-in expert on the small world; what it mends on patterns that it never saw.
 
-    python benchmarks/worker.py --work runs/worker-bench --minutes 30
+    python benchmarks/worker.py --work runs/worker-bench --tokens 3000000
 
 World → rows by the stand-in expert through its server → pairs → a small Llama trained from nothing (first on the text,
-then on edit programs or on rewrites) → held-out documents through `llm.run`, gates, and the world's truth. `--minutes`
-is for training a worker in both stages; its share of steps is found by a short trial, so that a loaded machine trains
-less. Held out are all documents with an insult, pattern or advertisement of the held-out half, and a tenth of the rest.
+then on edit programs or on rewrites) → held-out documents through `llm.run`, gates, and the world's truth. Training
+takes tokens divided by some 5,000 a second and core; what is finished in --work is used again. Held out are all
+documents with an insult, pattern or advertisement of the held-out half, and a tenth of the rest.
 
 `fixed` is the share of planted passages that are gone from what goes on; `facts` the share of stated facts (subject and
 answer in one sentence) that still are; a rewrite that the gates refuse leaves the original. The last line is the
