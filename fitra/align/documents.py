@@ -199,7 +199,9 @@ def finish(open_: Open, work: Work) -> Row:
         attempt = "".join(c.attempt or c.original for c in group) if any(c.attempt for c in group) else None
         return _refused(s.doc, s.masked, attempt, why, verdicts, tier, work, state) | {"keys": keys}
     kept = f"{len(refused)} of {len(group)} chunks kept" if refused else ""
-    if heading := _unsafe_text(text, work):
+    if not text.strip():
+        row = _row(s.doc, s.masked, "", "drop", f"nothing left: {tier}", tier, work, verdicts)
+    elif heading := _unsafe_text(text, work):
         why = f"unsafe ({heading}), still so after rewriting"
         row = _row(s.doc, s.masked, text, "quarantine", why, tier, work, verdicts)
     elif text == s.doc["text"]:
