@@ -53,6 +53,7 @@ _LEAKS = "|".join(
 _LEAK_AT = re.compile(_LEAKS, re.I | re.M)
 _LEAK_ANY = "(?im)" + _LEAKS
 _WORD = re.compile(r"\w+")
+_UNSEEN_END = re.compile(rf"[\s{arabic.INVISIBLE}]+\Z")
 _SENTENCE = re.compile(r"[.!?؟؛;\n…]+")  # as the toxicity rules split
 
 
@@ -158,7 +159,7 @@ def matches(texts: Sequence[str], pattern: str) -> Any:
 
 def ends(text: str) -> tuple[str, bool]:
     """The last word, folded, and whether the text comes to an end there."""
-    tail = text[-200:].rstrip()
+    tail = _UNSEEN_END.sub("", text[-200:])
     found = _WORD.findall(arabic.fold(tail, "compare"))
     return (found[-1] if found else ""), bool(tail) and not tail[-1].isalnum() and tail[-1] not in ",،-"
 
