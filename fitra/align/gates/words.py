@@ -113,6 +113,12 @@ def common_stems() -> frozenset[str]:
     return frozenset(resources.files("fitra.align.gates").joinpath("common.txt").read_text("utf-8").split())
 
 
+@functools.cache
+def beside_names() -> frozenset[str]:
+    """Words that look like common ones and stand where names stand («شاهين», not «شاه» with an ending; by `learn`)."""
+    return frozenset(resources.files("fitra.align.gates").joinpath("names.txt").read_text("utf-8").split())
+
+
 def stem(word: str) -> str:
     """A rough stem of a folded word, so that a changed clitic or ending is not a lost word."""
     return _ENDING.sub("", _HEAD.sub("", word))
@@ -193,6 +199,8 @@ def fact(word: str) -> Fact:
         verbs = {_VERB.sub("", x) for x in map(stem, shapes)}
         if not usual and not verbs & common_stems():
             rare = stem(shapes[-1])
+        else:
+            rare = next((f for f in shapes if f in beside_names()), "")
     if word == "عبد":  # half a name
         return _NOTHING._replace(cue=3)
     return Fact(
