@@ -115,7 +115,7 @@ def common_stems() -> frozenset[str]:
 
 @functools.cache
 def beside_names() -> frozenset[str]:
-    """Words that look like common ones and stand where names stand («شاهين», not «شاه» with an ending; by `learn`)."""
+    """Words that stand where names stand, though they may look like common ones (made by `learn_names`)."""
     return frozenset(resources.files("fitra.align.gates").joinpath("names.txt").read_text("utf-8").split())
 
 
@@ -200,13 +200,13 @@ def fact(word: str) -> Fact:
         if not usual and not verbs & common_stems():
             rare = stem(shapes[-1])
         else:
-            rare = next((f for f in shapes if f in beside_names()), "")
+            rare = next((f for f in shapes if f in beside_names() and f"ال{f}" not in shapes), "")
     if word == "عبد":  # half a name
         return _NOTHING._replace(cue=3)
     return Fact(
         base if len(base) > 2 else "",
         name,
-        name or rare or (base if len(base) > 2 else ""),
+        name or rare or (base if len(base) > 2 and not lex.connectives & set(shapes) else ""),
         rare,
         number,
         number,
