@@ -69,8 +69,9 @@ def _is_verb(word: str, forms: Forms) -> bool:
     n = forms.seen[word]
     if n < VERB_COUNT or word in beside_names() or forms.inflected(word):
         return False
-    persons = sum(forms.seen[x] for x in (f"{word}ت", f"{word}وا", f"ي{word}", f"ت{word}"))
-    return persons >= max(3, VERB_PERSONS * n)
+    persons = [forms.seen[x] for x in (f"{word}ت", f"{word}وا", f"ي{word}", f"ت{word}")]
+    # One other form alone may be another word: «فرانس», «فرانسوا».
+    return sum(persons) >= max(3, VERB_PERSONS * n) and sum(k > 0 for k in persons) > 1
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def _after_cues(w: Words) -> Ints:
     for i in np.flatnonzero(cue).tolist():
         for step in range(1, 4):
             f = near(w, i, step)
-            if f is None:
+            if f is None or f.stop:  # «المدير الذي قام»
                 break
             if (f.article or f.cue == 1) and cue[i] == 1 and step < 3:
                 continue  # the adjective of a title, or another title
