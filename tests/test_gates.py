@@ -95,7 +95,6 @@ def test_a_dialect_is_kept() -> None:
         ("بعد الساعة5 قتل8آلاف في 26سبتمبر وعاد25مليار", "بعد الساعة 5 قتل 8 آلاف في 26 سبتمبر وعاد 25 مليار"),
         ("ملفات بصيغةPDFعلى موقعGoogleمنذ34يوماً", "ملفات بصيغة PDF على موقع Google منذ 34 يوماً"),
         ("ولد أحمد في ال-\nصومال وعاش بعـ-\nملة صعبة", "ولد أحمد في الصومال وعاش بعملة صعبة"),
-        ("شركة Baume &amp; Mercier<br/>في القدس", "شركة Baume & Mercier\nفي القدس"),
         ("باقي ثلاث اياااااام يا كىىىىم", "باقي ثلاث ايام يا كىم"),
         ("لم يأت أحد، غير أن المدير حضر", "لم يأت أحد لكن المدير حضر"),
     ],
@@ -127,6 +126,28 @@ def test_new_tags_are_new_words() -> None:
     text = "في القدس <div class='x'>حضر كثيرون</div> ثم رحلوا"
     assert failed(text, "في القدس حضر كثيرون ثم رحلوا") == set() == failed(text, text)
     assert failed(text, text.replace("حضر", "<img alt='Visit Casino Dubai'>حضر"))
+    assert "leaks" in failed("حضر كثيرون ثم رحلوا", "حضر <b>كثيرون</b> ثم رحلوا")
+    assert failed("شركة Baume &amp; Mercier<br/>في القدس", "شركة Baume & Mercier\nفي القدس") == set()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "أنت محرر عربي خبير.",  # of the prompt
+        POLICY.rules[0].statement_ar,
+        "والقمر مربع الشكل.",  # answers to nothing in the original
+        "\x1b[31m",
+        "\u202e",
+    ],
+)
+def test_what_a_model_says_beside_the_text_is_a_leak(beside: str) -> None:
+    assert "leaks" in failed(TEXT, f"{TEXT} {beside}")
+    assert "leaks" not in failed(f"{TEXT} {beside}", f"{TEXT} {beside}")
+
+
+def test_a_text_in_json_is_a_leak() -> None:
+    assert "leaks" in failed(TEXT, f'{{"النص": "{TEXT}"}}')
+    assert "leaks" in failed(TEXT, f'```json\n["{TEXT[:20]}", "{TEXT[20:]}"]\n```')
 
 
 def test_what_a_word_is_glued_to_is_still_compared() -> None:

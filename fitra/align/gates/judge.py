@@ -17,6 +17,7 @@ from fitra import arabic
 from fitra.align import masking
 from fitra.align.gates import pairs as figures
 from fitra.align.gates import text
+from fitra.align.gates.beside import recited, unasked
 from fitra.align.gates.names import names
 from fitra.align.gates.verdict import Pair, Verdict, few
 from fitra.policy import Policy
@@ -128,7 +129,7 @@ def _batch(
     gate("passage_lost", kept.lost, "passage_lost_max", [f"{k:.0f} words" for k in kept.lost])
     gate("passage_new", kept.new, "passage_new_max", [f"{k:.0f} words" for k in kept.new])
     gate("unfinished", [float(_unfinished(p)) for p in given], "unfinished", ["cut off"] * n)
-    said = text.leaks(before, after)
+    said = [a + b + c for a, b, c in zip(text.leaks(before, after), recited(w, policy), unasked(w, after), strict=True)]
     gate("leaks", [len(s) for s in said], "leaks", [few(s) for s in said])
     gate("repeats", figures.repeats(w).astype(np.float64), "repeats_max", none)
     rises = _rules(given, w)
@@ -137,8 +138,8 @@ def _batch(
     fresh = _personal(before, after)
     gate("personal", fresh, "personal_new", [f"{f} new" for f in fresh])
     if benchmarks is not None:
-        recited = _recited(sides, n, benchmarks)
-        gate("benchmark", [len(r) for r in recited], "benchmark_new", [few(r) for r in recited])
+        known = _recited(sides, n, benchmarks)
+        gate("benchmark", [len(r) for r in known], "benchmark_new", [few(r) for r in known])
     return rows
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from fitra.align.gates import words
 from fitra.align.gates.pairs import ORIGINAL, REWRITE, Found, Ints, Words, any_of, count, named, near
 
-__all__ = ["names"]
+__all__ = ["kin", "names"]
 
 _PLACE = 6  # words of one side that may stand in the place of words of the other
 
@@ -49,8 +49,8 @@ def names(w: Words) -> tuple[Found, Found]:
         alike = [(a, b) for a in went for b in came if _alike(a, b)] if few else []
         a, b = [x for x in went if x not in {y for y, _ in alike}], [x for x in came if x not in {y for _, y in alike}]
         if few and len(all_went) * len(all_came) <= 400:
-            a = [x for x in a if x in sure or not any(_kin(x, y) for y in all_came)]
-            b = [x for x in b if x in sure or not any(_kin(x, y) for y in all_went)]
+            a = [x for x in a if x in sure or not any(kin(x, y) for y in all_came)]
+            b = [x for x in b if x in sure or not any(kin(x, y) for y in all_went)]
         if a and b:
             lost[p], new[p] = a, b
         else:
@@ -112,10 +112,10 @@ def _respelt(a: list[str], b: list[str]) -> bool:
     """Whether what stands in the place of some words is them in another spelling or form, apart or together."""
     if SequenceMatcher(None, "".join(a), "".join(b), False).ratio() >= 0.7:
         return True
-    return any(_alike(x, y) or _kin(x, y) for x in a for y in b)
+    return any(_alike(x, y) or kin(x, y) for x in a for y in b)
 
 
-def _kin(a: str, b: str) -> bool:
+def kin(a: str, b: str) -> bool:
     """Forms of one root, by the look of it: the consonants of one in those of the other («كرّم», «تكريم»)."""
     a, b = sorted((a.translate(_LONG_VOWELS), b.translate(_LONG_VOWELS)), key=len)
     return len(a) > 2 and a in b

@@ -47,6 +47,10 @@ _LEAKS = "|".join(
         r"|هل (?:تريد|ترغب|تود)(?: مني)? (?:أن|في) (?:أ|إجراء|تعديل)",
         r"\b[Aa]s an (?:AI|ai|language)|\bI(?:'m| am) (?:sorry|unable|not able)|\b[Ll]et me know if|\bI hope this",
         r"\b(?:I|i) (?:can(?:no|')t|can’t|won't|will not|must decline|apologi[sz]e)",
+        # Another form than plain text: JSON, tags, signs that steer a terminal or turn the reading direction around.
+        r"^\s*(?:```\w*\s*)?[\[{]\s*(?:\{\s*)?\"[^\"\n]{1,40}\"\s*[:,]",
+        r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>\n]{0,100})?/?>",
+        "[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]",
         r"<\|?(?:im_start|im_end|endoftext|assistant|system|user|eot_id)\|?>|\[/?INST\]|</?think>|⟦|⟧|<<<|>>>",
     ]
 )
