@@ -11,8 +11,8 @@ import numpy as np
 
 from fitra import arabic
 from fitra.align.gates import words
-from fitra.align.gates.names import kin
-from fitra.align.gates.pairs import ADDED, ORIGINAL, REWRITE, Found, Words, any_of, count
+from fitra.align.gates.names import bones
+from fitra.align.gates.pairs import ADDED, ORIGINAL, REWRITE, Flags, Found, Words, any_of, count
 from fitra.policy import Policy, render
 
 __all__ = ["recited", "unasked"]
@@ -56,10 +56,11 @@ def recited(w: Words, policy: Policy) -> Found:
     return out
 
 
-def unasked(w: Words, rewrites: Sequence[str]) -> Found:
-    """Sentences of each rewrite most of whose content words are in neither the original nor the declared additions.
+def unasked(w: Words, rewrites: Sequence[str], which: Flags) -> Found:
+    """Sentences of some rewrites most of whose content words are in neither the original nor the declared additions.
 
-    `passage_new` sees long passages; a short one («مرت العصابة») fits under its threshold.
+    `passage_new` sees long passages; a short one («مرت العصابة») fits under its threshold. `which` are the pairs to
+    look at, (n,): the others are known to be refused, or to have no two new words side by side.
     """
     column, listed = w.column("stem")
     key = column[w.of.ids]
@@ -70,19 +71,24 @@ def unasked(w: Words, rewrites: Sequence[str]) -> Found:
     out: Found = [[] for _ in range(w.n)]
     if not w.n:
         return out
-    for p in np.flatnonzero(any_of(counts.pair, fresh, w.n)).tolist():
+    for p in np.flatnonzero(any_of(counts.pair, fresh, w.n) & which).tolist():
         at = slice(*np.searchsorted(counts.pair, [p, p + 1]).tolist())
         new = {listed[k] for k in counts.key[at][fresh[at]].tolist()}
         if len(new) < NEW:
             continue
-        had = [listed[k] for k in counts.key[at][(o > 0)[at]].tolist()]
+        had = {bones(listed[k]) for k in counts.key[at][(o > 0)[at]].tolist()}
         ends = [0, *(m.end() for m in _SENTENCE.finditer(rewrites[p])), len(rewrites[p])]
         for a, b in pairwise(ends):
             stems = [words.fact(x).stem for x in arabic.fold(rewrites[p][a:b], "search").split()]
             content = [s for s in stems if s]
             mine = [s for s in content if s in new]
             if len(mine) >= NEW and len(mine) >= SHARE * len(content):
-                mine = [s for s in mine if not any(kin(s, h) for h in had)]
+                mine = [s for s in mine if not _known(bones(s), had)]
                 if len(mine) >= NEW and len(mine) >= SHARE * len(content):
                     out[p].append(" ".join(rewrites[p][a:b].split()))
     return out
+
+
+def _known(word: str, had: set[str]) -> bool:
+    """Whether consonants are those of a word that was there, or a form of it (`names.kin`)."""
+    return word in had or (len(word) > 2 and any(word in h or (len(h) > 2 and h in word) for h in had))

@@ -129,7 +129,11 @@ def _batch(
     gate("passage_lost", kept.lost, "passage_lost_max", [f"{k:.0f} words" for k in kept.lost])
     gate("passage_new", kept.new, "passage_new_max", [f"{k:.0f} words" for k in kept.new])
     gate("unfinished", [float(_unfinished(p)) for p in given], "unfinished", ["cut off"] * n)
-    said = [a + b + c for a, b, c in zip(text.leaks(before, after), recited(w, policy), unasked(w, after), strict=True)]
+    short = (kept.new > 1) & (kept.new <= t["passage_new_max"])
+    said = [
+        a + b + c
+        for a, b, c in zip(text.leaks(before, after), recited(w, policy), unasked(w, after, short), strict=True)
+    ]
     gate("leaks", [len(s) for s in said], "leaks", [few(s) for s in said])
     gate("repeats", figures.repeats(w).astype(np.float64), "repeats_max", none)
     rises = _rules(given, w)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from difflib import SequenceMatcher
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from fitra.align.gates import words
 from fitra.align.gates.pairs import ORIGINAL, REWRITE, Found, Ints, Words, any_of, count, named, near
 
-__all__ = ["kin", "names"]
+__all__ = ["bones", "kin", "names"]
 
 _PLACE = 6  # words of one side that may stand in the place of words of the other
 
@@ -117,8 +118,14 @@ def _respelt(a: list[str], b: list[str]) -> bool:
 
 def kin(a: str, b: str) -> bool:
     """Forms of one root, by the look of it: the consonants of one in those of the other («كرّم», «تكريم»)."""
-    a, b = sorted((a.translate(_LONG_VOWELS), b.translate(_LONG_VOWELS)), key=len)
-    return len(a) > 2 and a in b
+    x, y = bones(a), bones(b)
+    return min(len(x), len(y)) > 2 and (x in y or y in x)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def bones(word: str) -> str:
+    """The consonants of a word, foreign g in one spelling."""
+    return word.translate(_LONG_VOWELS)
 
 
 _LONG_VOWELS = str.maketrans("جقك", "غغغ", "اويهءئؤ")
@@ -133,8 +140,7 @@ def _alike(a: str, b: str) -> bool:
         return False  # «حسن» is not «حسين»
     if len(a) == len(b) and {x + y for x, y in zip(a, b, strict=True) if x != y} <= {"وي", "يو"}:
         return True  # «شؤون», «شئون»
-    bones = a.translate(_LONG_VOWELS), b.translate(_LONG_VOWELS)
-    if bones[0] == bones[1] and len(bones[0]) > 2:
+    if bones(a) == bones(b) and len(bones(a)) > 2:
         return True
     return a[0] == b[0] and min(len(a), len(b)) > 5 and SequenceMatcher(None, a, b, False).ratio() >= 0.86
 

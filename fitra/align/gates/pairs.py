@@ -52,9 +52,9 @@ class Words:
         """(key per different word, -1 for none; the names of the keys) of one field of `words.Fact`."""
         if name not in self.keys:
             at = words.Fact._fields.index(name)
-            names: dict[str, int] = {"": -1}
-            ids = [names.setdefault(str(f[at]), len(names) - 1) for f in self.facts]
-            self.keys[name] = np.array(ids, dtype=np.int64), list(names)[1:]
+            values: list[str] = [f[at] for f in self.facts]  # type: ignore[misc]
+            names = {v: i for i, v in enumerate(v for v in dict.fromkeys(values) if v)}
+            self.keys[name] = np.array([names.get(v, -1) for v in values], dtype=np.int64), list(names)
         return self.keys[name]
 
     def flag(self, name: str) -> Flags:

@@ -17,7 +17,8 @@ from fitra.signals import toxicity
 
 __all__ = ["ends", "leaks", "links", "number_counts", "numbers", "toxic_rise", "unsaid"]
 
-_NUMBER = re.compile(r"\d+(?:[.,:/\-٫٬،]\d+)*(?:[ \u00a0]?[%٪]| ?(?:بال|في ال)م(?:ئ|ائ|ي|اي)[ةه](?!\w))?")
+# A digit alone first: `re` skips quickly to a set of characters, not to one that repeats.
+_NUMBER = re.compile(r"\d\d*(?:[.,:/\-٫٬،]\d+)*(?:[ \u00a0]?[%٪]| ?(?:بال|في ال)م(?:ئ|ائ|ي|اي)[ةه](?!\w))?")
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _DECIMAL = re.compile(r"\d{1,3}[,:]\d{1,2}")
 _URL = re.compile(r"(?:https?://|ftp://|www\.)[^\s<>«»\"⟦⟧]+", re.I)
