@@ -94,7 +94,7 @@ def main() -> None:
     changed = set((Path(__file__).parent / "data" / "agency_changed.txt").read_text().split())
     note("agency, same facts", [p for p in copies if pair_key(p) not in changed], False)
     note("agency, other facts", [p for p in copies if pair_key(p) in changed], True)
-    print("(each refused copy was read; those of other facts lose or add one, so their row is 1.000 by construction)")
+    print("(refused copies were read; those of other facts lose or add one, so nearly all of their row is refused)")
     print()
     rate = speed(timed)
     print(f"falls short: {', '.join(short) or 'nothing'}")
