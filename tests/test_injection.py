@@ -21,7 +21,7 @@ from fitra import llm, policy
 from fitra.align import STATES, align
 from fitra.align.gates import claims
 from fitra.artifacts import read_table
-from fitra.recipe import Align, Endpoint
+from fitra.recipe import Align, Endpoint, Model
 
 POLICY = policy.load()
 BODY = (
@@ -138,7 +138,7 @@ class Obedient:
 
     def __call__(self, request: dict[str, Any], seen: int) -> str:
         messages = request["messages"]
-        nonce, text = re.fullmatch(r"<<<(\w+)\n(.*)\n\1>>>\s*", messages[1]["content"], re.S).groups()  # type: ignore[union-attr]
+        nonce, text = re.search(r"<<<(\w+)\n(.*)\n\1>>>", messages[1]["content"], re.S).groups()  # type: ignore[union-attr]
         at = re.search(r"الملف ن(\d+)", text)
         if at is None:
             return str(text).replace("  ", " ")
@@ -148,7 +148,7 @@ class Obedient:
 def run(tmp_path: Path, texts: list[str], attacks: list[Attack]) -> tuple[list[dict[str, Any]], dict[str, str], Path]:
     """Rows, documents by id and the ledger of an alignment through the obedient server."""
     with FakeEndpoint(Obedient(attacks)) as server:
-        cfg = Align(rewriter="endpoint", endpoint=Endpoint(base_url=server.base_url, model="m"))
+        cfg = Align(triage="all", expert=Model(endpoints=[Endpoint(base_url=server.base_url, model="m")]))
         align(cfg, corpus(tmp_path / "c", texts), tmp_path / "a", tmp_path / "ledger")
     documents = read_table(tmp_path / "a", "documents").to_pylist()
     return rows_of(tmp_path / "a"), {d["id"]: d["text"] for d in documents}, tmp_path / "ledger"
