@@ -13,7 +13,7 @@ from fitra import arabic
 from fitra.align.gates import words
 from fitra.align.gates.names import bones
 from fitra.align.gates.pairs import ADDED, ORIGINAL, REWRITE, Flags, Found, Words, any_of, count
-from fitra.policy import Policy, render
+from fitra.policy import Policy
 
 __all__ = ["recited", "unasked"]
 
@@ -34,7 +34,9 @@ def _prompt_runs(said: tuple[str, ...]) -> tuple[frozenset[str], frozenset[tuple
 
 def recited(w: Words, policy: Policy) -> Found:
     """Runs of four words of the policy's prompts and rules in each rewrite that its original does not have."""
-    known, runs = _prompt_runs((*policy.prompts.values(), render(policy)))
+    # Not the rules' examples: what they show is what an obedient rewrite reads like.
+    stated = (s for r in policy.rules for s in (r.statement_ar, r.statement_en))
+    known, runs = _prompt_runs((*policy.prompts.values(), *stated))
     listed = w.of.vocab.to_pylist()
     inside = np.array([x in known for x in listed], dtype=bool)[w.of.ids] if len(w.of.ids) else np.zeros(0, dtype=bool)
     out: Found = [[] for _ in range(w.n)]
