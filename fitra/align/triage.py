@@ -56,7 +56,7 @@ def assign(
     done = [rules.apply(m, compiled) for m in masked] if made is None else made
     limits = thresholds(policy)
     left = [masking.PLACEHOLDER.sub(" ", m.text) for m in done]
-    overall: list[float] = toxicity.overall(view(left)).tolist() if left else []
+    overall = toxicity.overall(view(left)) if left else []
     return [
         _need(m, rewrite, text, {"toxicity": float(o)}, limits)
         for m, rewrite, text, o in zip(masked, done, left, overall, strict=True)
