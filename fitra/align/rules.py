@@ -44,11 +44,16 @@ class Removal:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What the rules made of a masked text. `rules` are the ids that changed something."""
+    """What the rules made of a masked text. `rules` are the ids that changed something.
+
+    `formed` is the masked original with nothing but its form repaired, where that kept every letter and digit, else the
+    original: a gate that compares words may start from it, since «على25دقيقة» has no words to compare.
+    """
 
     text: str
     removed: tuple[Removal, ...]
     rules: tuple[str, ...]
+    formed: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,6 +242,7 @@ def _cut_clause(clause: str, rules: Rules) -> tuple[str, str]:
 def apply(masked: Masked, rules: Rules) -> Rewrite:
     """Rewrite a masked text by the rules."""
     repaired = layout.repair(masked.text)
+    same = repaired == masked.text or layout.letters(repaired) == layout.letters(masked.text)
     used: dict[str, None] = {}
     if repaired != masked.text:
         used["format"] = None
@@ -260,7 +266,7 @@ def apply(masked: Masked, rules: Rules) -> Rewrite:
     text = "".join(out)
     if removed:
         text = layout.repair(text)
-    return Rewrite(text, tuple(removed), tuple(used))
+    return Rewrite(text, tuple(removed), tuple(used), repaired if same else masked.text)
 
 
 def _sentence(sentence: str, masked: Masked, rules: Rules, after_ad: bool) -> tuple[str, list[Removal]]:
