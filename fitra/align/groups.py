@@ -8,6 +8,7 @@ judgement as a wrong is none; «السعوديون الذين ...» are some of 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = ["Groups", "compile_groups", "judge", "pattern"]
 GROUP, PREDICATE = 1, 2  # see `Groups.classify`
 LONG_CLAUSE = 20  # words: a longer clause says more than its judgement
 LONG_SENTENCE = 40  # words: a longer sentence reports
+LONG_REST = 8  # words behind the judgement
 NEAR = 48  # characters of the folded line between a group and the pattern of blame
 PREDICATE_WITHIN = 5  # words after the group
 _CLAUSE = re.compile(r"[،,؛]|(?<=\S) - ")
@@ -43,6 +45,7 @@ def joined(sources: list[str]) -> re.Pattern[str]:
 
 
 _RELATIVE = frozenset(map(fold, ["الذي", "التي", "الذين", "اللي", "اللواتي", "من", "ممن"]))
+_SOME = frozenset(map(fold, ["في", "فيه", "هناك", "بعض", "وبعض", "لبعض", "بعضهم", "كثير", "عدد", "أحد", "إحدى", "واحد", "مجموعة", "فئة", "قلة", "شوية", "كم"]))
 _THESE = frozenset(map(fold, ["هؤلاء", "أولئك", "هذول", "هذولا", "هدول", "هدولا", "دول"]))
 # Subjects that keep «لا يفهمون» in the same sentence from being said of the group.
 _PRONOUN = re.compile(r"(?:هم|هن|ها|كم)$")
@@ -58,6 +61,7 @@ class Groups:
     predicates: frozenset[str]
     patterns: tuple[re.Pattern[str], ...]
     hostility: tuple[re.Pattern[str], ...]
+    names: frozenset[str]  # of people and places: what goes with a clause, a name does not
     denials: re.Pattern[str]
 
     def classify(self, word: str) -> int:
@@ -68,14 +72,14 @@ class Groups:
         return GROUP * group | PREDICATE * (blame or word in self.predicates)
 
 
-def compile_groups(raw: dict[str, Any]) -> Groups:
-    """Fold and compile `lexicon/bias.yaml`."""
+def compile_groups(raw: dict[str, Any], names: Collection[str] = ()) -> Groups:
+    """Fold and compile `lexicon/bias.yaml`; `names` (folded) are facts."""
     words = {k: frozenset(fold(w) for w in raw[k]) for k in ("quantifiers", "people", "groups", "predicates")}
     patterns = tuple(pattern(s) for s in raw["patterns"])
     hostility = tuple(pattern(s) for s in raw["hostility"])
     return Groups(
         words["quantifiers"], words["people"], words["groups"], words["predicates"], patterns, hostility,
-        joined(raw["denials"]),
+        frozenset(names) - words["groups"] - words["people"], joined(raw["denials"]),
     )  # fmt: skip
 
 
@@ -96,7 +100,11 @@ def _hostile(line: str, words: list[str], bits: int, groups: Groups) -> bool:
     if not any(is_group(w, groups) for w in words):
         return False
     n = len(groups.patterns)
-    return any(bits >> (n + i) & 1 and p.search(line) for i, p in enumerate(groups.hostility))
+    for i, p in enumerate(groups.hostility):
+        for m in p.finditer(line) if bits >> (n + i) & 1 else ():
+            if "g" not in p.groupindex or is_group(m["g"], groups) or m["g"] in _THESE:
+                return True
+    return False
 
 
 def _judged(words: list[str], bits: int, groups: Groups) -> tuple[int, int] | None:
@@ -110,8 +118,10 @@ def _judged(words: list[str], bits: int, groups: Groups) -> tuple[int, int] | No
                 continue
         elif not (name in groups.people or name in groups.groups or name in _THESE):
             continue
-        if _RELATIVE & set(words[g + 1 : g + 4]):
+        if _RELATIVE & set(words[g + 1 : g + 4]) or (g and words[g - 1] in _SOME):
             continue
+        if name in _THESE and words[g + 1 : g + 2] and words[g + 1].startswith("ال"):
+            continue  # «هؤلاء اللصوص سرقوا ...» are certain ones
         found = _blamed(words, g, bits, groups)
         if found is not None:
             return g, found
@@ -127,7 +137,11 @@ def _blamed(words: list[str], g: int, bits: int, groups: Groups) -> int | None:
             ends.append(g + 1 + rest[: m.end()].count(" "))
     if ends:
         return max(ends)
-    for j in range(g + 1, min(len(words), g + 1 + PREDICATE_WITHIN)):
+    # «شعب غبي» is a noun with its adjective: of a head, the word behind it says whose people they are.
+    head = bare(words[g]) in groups.people and not _ALL_OF.search(words[g])
+    for j in range(g + 1 + head, min(len(words), g + 1 + PREDICATE_WITHIN)):
+        if words[j] == "يا":
+            break  # «أطفال المدينة يا سفلة»
         w = words[j] if words[j] in groups.predicates else words[j].removeprefix("و")
         # an indefinite form: a definite one («الموظفون الكسالى») speaks of some
         if w in groups.predicates or (w.endswith("ا") and w[:-1] in groups.predicates):
@@ -144,7 +158,7 @@ def judge(sentence: str, line: str, words: list[str], groups: Groups, bits: int 
     hostile = len(words) <= LONG_SENTENCE and _hostile(line, words, bits, groups)
     if (not hostile and _judged(words, bits, groups) is None) or groups.denials.search(line):
         return sentence, []
-    if hostile and not has_fact(sentence):
+    if hostile and not has_fact(sentence) and not any(w in groups.names for w in words):
         return "", [sentence]
     out, removed, at = [], [], 0
     cuts = [*((m.start(), m.end()) for m in _CLAUSE.finditer(sentence)), (len(sentence), len(sentence))]
@@ -183,10 +197,10 @@ def _cut_clause(clause: str, groups: Groups, bits: int) -> tuple[str, str]:
     first, last = found
 
     def fact(part: list[re.Match[str]]) -> bool:
-        return any(has_fact(t[0]) for t in part)
+        return any(has_fact(t[0]) or fold(t[0]) in groups.names for t in part)
 
-    if len(tokens) > LONG_CLAUSE or fact(tokens[first : last + 1]):
-        return clause, ""  # a number inside the judgement itself: better left than lost
+    if len(tokens) > LONG_CLAUSE or len(tokens) - last > LONG_REST or fact(tokens[first : last + 1]):
+        return clause, ""  # a number inside the judgement itself, or much behind it: better left than lost
     start = 0
     if first and (words[first].startswith("و") or fact(tokens[:first])):
         start = tokens[first].start()

@@ -23,7 +23,7 @@ from fitra.signals.toxicity import stems
 __all__ = ["Found", "Lexicon", "compile_lexicon", "neutralise"]
 
 _TOKEN = re.compile(r"⟦[0-9a-f]{8}:\d+⟧|[\w\u0610-\u061a\u0640\u064b-\u065f\u0670]+")
-_DEFINITE = re.compile(r"^(?:[وفبك]?ال|ول?ل|لل|عال|هال)(?=..)")
+_DEFINITE = re.compile(r"^(?:[وفبك]?(?:ه)?ال|ول?ل|لل|عال)(?=..)")
 _CLITIC = re.compile(r"^[وف]?(?:لل|بال|كال|عال)")
 # Bits of `Lexicon.classify`.
 HARD, STRONG, SOFT, NOUN, ATTACHED, FIRST, VULGAR, ACCUSATION = (1 << i for i in range(8))
@@ -46,7 +46,7 @@ _BEING = _folded(
 _PEOPLE = _folded("واحد واحدة وحدة وحده شخص اشخاص رجل رجال زلمة زلمه حد حدا كائن مخلوق بني ادم بنادم انسان ناس اناس شوية مجموعة شلة شلت شويه")
 _DEMONSTRATIVES = _folded("هذا هذه ذلك تلك هؤلاء أولئك وهذا وهؤلاء لهذا بهذا ذاك هذول هدول هذولا دول هاد هالـ")
 _PLURAL_BEFORE = _folded("هؤلاء أولئك وهؤلاء هذول هدول هذولا دول هم انتم انتو كلهم كلكم جميعهم انهم انكم كانوا صاروا")
-_AIMS = _folded("انت انتي انتا انته انتم انتو انتوا انك انكم هؤلاء كلكم كلهم أيها يا مثلك ياايها أيتها هم هذول هدول والله طلعت ولك ولاك")
+_AIMS = _folded("انت انتي انتا انته انتم انتو انتوا انك انكم هؤلاء كلكم كلهم أيها يا ي مثلك ياايها أيتها هم هذول هدول ولك ولاك")
 _DENIALS = _folded("ليس ليسوا ليست لست ولست لسنا لسن وليس مش مو غير لا ولا مب ماهو مهو مانك مانو ماني منيش")
 _AIMS_AFTER = _folded("مثلك مثلكم متلك متلكم زيك زيكم انت انتي")
 _SLOT = _folded(
@@ -81,6 +81,7 @@ class Lexicon:
     two_words: frozenset[str]
     things: frozenset[str]
     plurals: frozenset[str]
+    masculine: frozenset[str]  # «تافه»: its last letter is no ta marbuta
     phrases: tuple[re.Pattern[str], ...]
     frames: tuple[re.Pattern[str], ...]
     spared: frozenset[str]  # names: no frame makes an insult of them
@@ -113,6 +114,21 @@ class Lexicon:
             bits |= ACCUSATION * any(f in self.accusations for f in forms)
             self.seen[word] = bits
         return bits
+
+    def thing(self, word: str) -> bool:
+        """Is this folded word a thing, with or without clitics and possessive («بقوته»)?"""
+        known = self.thing_words.get(word)
+        if known is None:
+            forms = {*stems(word), _bare(word)}
+            forms |= {re.sub("(?:ه|ها|هم|هن|ك|كم|نا|ي)$", "", f) for f in forms}
+            known = bool((forms | {f[:-1] + "ه" for f in forms if f.endswith("ت")}) & self.things)
+            self.thing_words[word] = known
+        return known
+
+    @cached_property
+    def thing_words(self) -> dict[str, bool]:
+        """What `thing` found of the words met so far."""
+        return {}
 
     @cached_property
     def attached(self) -> frozenset[str]:
@@ -157,6 +173,7 @@ def compile_lexicon(raw: dict[str, Any], spared: Collection[str] = ()) -> Lexico
         frozenset(w for w in adjectives if " " in w),
         words("things"),
         plurals,
+        frozenset(fold(w) for key in ("adjectives", "soft_adjectives") for w in raw.get(key, []) if w.endswith("ه")),
         phrases,
         frames,
         frozenset(fold(w) for w in spared),
@@ -223,9 +240,12 @@ class _Sentence:
         if prev in _DENIALS:
             return ""  # «ليس الغبي بسيد في قومه» insults nobody
         after = self.words[i + 1] if i + 1 < len(self.words) else ""
-        called = prev in lex.vocatives or (i - 1 in self.edits and bool(self.edits.keys() & {i - 1, i - 2}))
-        aimed = called or prev in _AIMS or after in _AIMS_AFTER
-        thing = _bare(prev) in lex.things and not called
+        chained = i - 1 in self.edits  # «يا غبي يا فاشل», «الغبي الفاشل»
+        called = prev in lex.vocatives
+        aimed = called or chained or prev in _AIMS or after in _AIMS_AFTER
+        thing = not called and self._of_a_thing(i)
+        if word.startswith("كال") and not bits & (HARD | STRONG):
+            return ""  # «أنت كالكلب في حفاظك للود» is praise
         if i in self.accept:
             return "noun" if bits & NOUN and not bits & SOFT else "adjective"
         if bits & HARD and not thing:
@@ -234,13 +254,24 @@ class _Sentence:
             return "noun"
         if aimed and bits & SOFT and not thing:
             return "adjective"
-        if aimed and bits & NOUN and not word.startswith("كال"):  # «أنت كالكلب في حفاظك للود» is praise
+        if aimed and bits & NOUN:
             return "noun"
         if bits & ATTACHED or (called and bits & ACCUSATION):
             return "adjective"
-        if bits & (SOFT | NOUN) and not thing:
+        if bits & NOUN or (bits & SOFT and not thing):
             self.open.append(i)
         return ""
+
+    def _of_a_thing(self, i: int) -> bool:
+        """Is the word beside a thing, with nothing but words of its own definiteness between («عمل إجرامي جبان»)?"""
+        definite = bool(_DEFINITE.match(self.words[i]))
+        for j in range(i - 1, max(-1, i - 4), -1):
+            word = self.words[j]
+            if self.lex.thing(word):
+                return True
+            if bool(_DEFINITE.match(word)) != definite or word in _SLOT or word in _BEING:
+                return False
+        return False
 
     def _plural(self, i: int) -> bool:
         word, prev = self.words[i], self.words[i - 1] if i else ""
@@ -252,13 +283,14 @@ class _Sentence:
         if self._plural(i):
             prev = self.words[i - 1] if i else ""
             return oblique if word.endswith("ين") or prev in _BEING else plural
-        if word.endswith(("ه", "اء")):
+        if word.endswith(("ه", "اء")) and not any(f in self.lex.masculine for f in (word, _bare(word))):
             return feminine
         return masculine + ("ا" if word.endswith("ا") and len(word) > 3 else "")
 
     def _edit(self, i: int, kind: str) -> None:
         word, lex, edits = self.words[i], self.lex, self.edits
         prev, raw = (self.words[i - 1], self.tokens[i - 1][2]) if i else ("", "")
+        after = self.words[i + 1] if i + 1 < len(self.words) else ""
         plural = self._plural(i)
         definite = _DEFINITE.match(word)
         person = lex.person[1 if plural else 0].removeprefix("ال")
@@ -277,6 +309,8 @@ class _Sentence:
             edits[i] = m[0] + person
         elif definite and (gone_before or (i and prev not in _SLOT and prev not in _BEING and kind == "adjective")):
             edits[i] = None
+        elif definite and after in lex.spared and definite[0] == "ال":
+            edits[i] = None  # «الوغد جمال قال»
         elif definite:
             edits[i] = definite[0] + person
         elif gone_before:
@@ -287,7 +321,7 @@ class _Sentence:
             edits[i] = None
         elif self._says(prev, raw):
             edits[i] = self._predicate(i)
-        elif prev in _SLOT or _VERB.match(prev):
+        elif prev in _SLOT or (kind == "noun" and _VERB.match(prev)):
             edits[i] = lex.person[3 if plural else 2]
         else:
             edits[i] = None  # an adjective beside its indefinite noun

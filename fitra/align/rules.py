@@ -105,10 +105,10 @@ def compile_rules(policy: Policy) -> Rules:
         advice = tuple((tuple(_advice(p) for p in r["any"]), str(r["safe"])) for r in unsafe["rules"])
         warnings = joined(unsafe["warnings"])
         name = "bias"
-        held = groups.compile_groups(dict(policy.lexicon["bias"]))
+        names = gate_words.lexicon().names
+        held = groups.compile_groups(dict(policy.lexicon["bias"]), names)
         name = "insults"
-        people = gate_words.lexicon().names
-        bad_words = insults.compile_lexicon(dict(policy.lexicon["insults"]), people)
+        bad_words = insults.compile_lexicon(dict(policy.lexicon["insults"]), names)
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise FitraError(
             f"policy {policy.id}: lexicon/{name}.yaml: {type(e).__name__}: {e}.", "Keep the shape of the shipped file."
