@@ -1,8 +1,8 @@
 """Judgements on whole groups of people: a group, and close behind it a predicate or a pattern of blame.
 
-«أهل الحي كسالى», «البنات لا يفهمن الرياضيات», «كلهم لصوص», «اطردوهم» where the sentence names them. The clause goes, or the
-sentence where it says nothing else. A number, a quotation or a link keeps its part; what denies, condemns or reports a
-judgement as a wrong is none; «السعوديون الذين ...» are some of them, and no group.
+«أهل الحي كسالى», «البنات لا يفهمن الرياضيات», «كلهم لصوص», «اطردوهم» where the sentence names them. The clause goes, or
+the sentence where it says nothing else. A number, a name, a quotation or a link keeps its part; what denies, condemns
+or reports a judgement as a wrong is none; «السعوديون الذين ...» are some of them, and no group.
 """
 
 from __future__ import annotations
@@ -45,10 +45,31 @@ def joined(sources: list[str]) -> re.Pattern[str]:
 
 
 _RELATIVE = frozenset(map(fold, ["الذي", "التي", "الذين", "اللي", "اللواتي", "من", "ممن"]))
-_SOME = frozenset(map(fold, ["في", "فيه", "هناك", "بعض", "وبعض", "لبعض", "بعضهم", "كثير", "عدد", "أحد", "إحدى", "واحد", "مجموعة", "فئة", "قلة", "شوية", "كم"]))
+_SOME = frozenset(
+    map(
+        fold,
+        [
+            "في",
+            "فيه",
+            "هناك",
+            "بعض",
+            "وبعض",
+            "لبعض",
+            "بعضهم",
+            "كثير",
+            "عدد",
+            "أحد",
+            "إحدى",
+            "واحد",
+            "مجموعة",
+            "فئة",
+            "قلة",
+            "شوية",
+            "كم",
+        ],
+    )
+)
 _THESE = frozenset(map(fold, ["هؤلاء", "أولئك", "هذول", "هذولا", "هدول", "هدولا", "دول"]))
-# Subjects that keep «لا يفهمون» in the same sentence from being said of the group.
-_PRONOUN = re.compile(r"(?:هم|هن|ها|كم)$")
 
 
 @dataclass(frozen=True)
@@ -158,7 +179,7 @@ def judge(sentence: str, line: str, words: list[str], groups: Groups, bits: int 
     hostile = len(words) <= LONG_SENTENCE and _hostile(line, words, bits, groups)
     if (not hostile and _judged(words, bits, groups) is None) or groups.denials.search(line):
         return sentence, []
-    if hostile and not has_fact(sentence) and not any(w in groups.names for w in words):
+    if hostile and not has_fact(sentence) and not _named(words, groups):
         return "", [sentence]
     out, removed, at = [], [], 0
     cuts = [*((m.start(), m.end()) for m in _CLAUSE.finditer(sentence)), (len(sentence), len(sentence))]
@@ -182,6 +203,14 @@ def judge(sentence: str, line: str, words: list[str], groups: Groups, bits: int 
     return text, removed
 
 
+def _named(words: list[str], groups: Groups) -> list[int]:
+    """Where names stand that are no part of a group's own («أبناء بني سهيل»)."""
+    return [
+        i for i, w in enumerate(words)
+        if w in groups.names and not any(bare(h) in groups.people for h in words[max(0, i - 2) : i])
+    ]  # fmt: skip
+
+
 def has_fact(text: str) -> bool:
     """A number or a protected span: nothing that goes with a clause."""
     return "⟦" in text or any(c.isdigit() for c in text)
@@ -196,16 +225,18 @@ def _cut_clause(clause: str, groups: Groups, bits: int) -> tuple[str, str]:
         return clause, ""
     first, last = found
 
-    def fact(part: list[re.Match[str]]) -> bool:
-        return any(has_fact(t[0]) or fold(t[0]) in groups.names for t in part)
+    named = _named(words, groups)
 
-    if len(tokens) > LONG_CLAUSE or len(tokens) - last > LONG_REST or fact(tokens[first : last + 1]):
+    def fact(begin: int, stop: int) -> bool:
+        return any(begin <= i < stop for i in named) or any(has_fact(t[0]) for t in tokens[begin:stop])
+
+    if len(tokens) > LONG_CLAUSE or len(tokens) - last > LONG_REST or fact(first, last + 1):
         return clause, ""  # a number inside the judgement itself, or much behind it: better left than lost
     start = 0
-    if first and (words[first].startswith("و") or fact(tokens[:first])):
+    if first and (words[first].startswith("و") or fact(0, first)):
         start = tokens[first].start()
     end = len(clause)
-    if fact(tokens[last + 1 :]):
+    if fact(last + 1, len(tokens)):
         nxt = next((t for t, w in zip(tokens[last + 1 :], words[last + 1 :], strict=True) if w.startswith("و")), None)
         if nxt is None:
             return clause, ""

@@ -1,12 +1,13 @@
 """Taking insults out of a sentence word by word, so that the sentence and what it says remain.
 
-What happens where: after a vocative («يا غبي») both go; an adjective beside its noun goes («المدير الغبي» -> «المدير», «رجل
-غبي» -> «رجل»), unless the noun is a thing («لأسباب تافهة» insults nobody); after «هذا», a verb or a preposition it becomes
-a neutral person («هؤلاء الخونة» -> «هؤلاء الأشخاص»); as a predicate it becomes «مخطئ», in gender and number. Obscene words go.
+What happens where: after a vocative («يا غبي») both go; an adjective beside its noun goes («المدير الغبي» -> «المدير»),
+unless the noun is a thing («لأسباب تافهة» insults nobody); after «هذا», a verb or a preposition it becomes a neutral
+person («هؤلاء الخونة» -> «هؤلاء الأشخاص»); as a predicate it becomes «مخطئ», in gender and number. Obscene words go.
 
-Three grades of words. Hard ones are insults wherever they stand. Soft ones (animals, dirt, «فاشل») are insults where they
-are aimed at somebody, in a frame of abuse («اسكت يا ..., محدش عايز رأيك»), or where the caller says so: `Found.open` names
-those that stand unaimed, and `rules` asks the trained scorer about them. Accusations («قاتل») only to somebody's face.
+Three grades of words. Hard ones are insults wherever they stand. Soft ones (animals, dirt, «فاشل») are insults where
+they are aimed at somebody, in a frame of abuse («اسكت يا ..., محدش عايز رأيك»), or where the caller says so:
+`Found.open` names those that stand unaimed, and `rules` asks the trained scorer about them. Accusations («قاتل») only
+to somebody's face.
 """
 
 from __future__ import annotations
@@ -35,36 +36,49 @@ def _folded(words: str) -> frozenset[str]:
 
 
 _SUBJECTS = _folded(
-    "هو هي هم هن انت انتي انتا انته انتم انتو انتوا انا احنا نحن انه انها انهم انك انكم انني اني انو ليس ليست هذا هذه ذلك تلك ده دي دا هاد هادا هيدا"
-    " هؤلاء كلهم كلكم كلنا جميعهم جميعكم فهو فهي فهم وهو وهي وهم وانت وانتي وانتم بانه بانك بانهم بانها لانه لانك لانهم لانها لانو كانه كانك لكنه لكنك لكنهم"
-    " والله اصلا طبعا فعلا دايما دائما جدا كتير مجرد اكبر ليش لماذا كم شو ما مين"
+    "هو هي هم هن انت انتي انتا انته انتم انتو انتوا انا احنا نحن انه انها انهم انك انكم انني اني انو ليس ليست"
+    " هذا هذه ذلك تلك ده دي دا هاد هادا هيدا هؤلاء كلهم كلكم كلنا جميعهم جميعكم فهو فهي فهم وهو وهي وهم وانت"
+    " وانتي وانتم بانه بانك بانهم بانها لانه لانك لانهم لانها لانو كانه كانك لكنه لكنك لكنهم والله اصلا طبعا"
+    " فعلا دايما دائما جدا كتير مجرد اكبر ليش لماذا كم شو ما مين"
 )
 _BEING = _folded(
-    "كان كانت كانوا كنت كنتم يكون تكون يكونوا بيكون بتكون صار صارت صاروا صرت اصبح اصبحت يصبح طلع طلعت طلعوا يطلع بقى بقيت بقوا يبقى تبقى بيبقى ظل ظلت يظل"
-    " يبدو تبدو اعتبر يعتبر تعتبر اعتبره يعتبره سماه يسميه وصفه وصفته يصفه هتفضل حتضل رح تضل"
+    "كان كانت كانوا كنت كنتم يكون تكون يكونوا بيكون بتكون صار صارت صاروا صرت اصبح اصبحت يصبح طلع طلعت طلعوا"
+    " يطلع بقى بقيت بقوا يبقى تبقى بيبقى ظل ظلت يظل يبدو تبدو اعتبر يعتبر تعتبر اعتبره يعتبره سماه يسميه وصفه"
+    " وصفته يصفه هتفضل حتضل رح تضل"
 )
-_PEOPLE = _folded("واحد واحدة وحدة وحده شخص اشخاص رجل رجال زلمة زلمه حد حدا كائن مخلوق بني ادم بنادم انسان ناس اناس شوية مجموعة شلة شلت شويه")
+_PEOPLE = _folded(
+    "واحد واحدة وحدة وحده شخص اشخاص رجل رجال زلمة زلمه حد حدا كائن مخلوق بني ادم بنادم انسان ناس اناس شوية"
+    " مجموعة شلة شلت شويه"
+)
 _DEMONSTRATIVES = _folded("هذا هذه ذلك تلك هؤلاء أولئك وهذا وهؤلاء لهذا بهذا ذاك هذول هدول هذولا دول هاد هالـ")
 _PLURAL_BEFORE = _folded("هؤلاء أولئك وهؤلاء هذول هدول هذولا دول هم انتم انتو كلهم كلكم جميعهم انهم انكم كانوا صاروا")
-_AIMS = _folded("انت انتي انتا انته انتم انتو انتوا انك انكم هؤلاء كلكم كلهم أيها يا ي مثلك ياايها أيتها هم هذول هدول ولك ولاك")
+_AIMS = _folded(
+    "انت انتي انتا انته انتم انتو انتوا انك انكم هؤلاء كلكم كلهم أيها يا ي مثلك ياايها أيتها هم هذول هدول ولك ولاك"
+)
 _DENIALS = _folded("ليس ليسوا ليست لست ولست لسنا لسن وليس مش مو غير لا ولا مب ماهو مهو مانك مانو ماني منيش")
 _AIMS_AFTER = _folded("مثلك مثلكم متلك متلكم زيك زيكم انت انتي")
 _SLOT = _folded(
-    "قال قالت أن بأن أنه من إلى على عن في ثم حيث إذا عندما مثل بعض أحد كل هل أين متى كيف أو أم و زعم يقول جاء ذهب مع عند لدى ضد بين ان الى ع ف زي متل يا"
-    " شاف شفت رايت سمعت كلم ضرب راح اجا شوف انا بيقول قالوا قلت منك لك اي اللي الي كما لكن بس حتى الا سوى غير"
+    "قال قالت أن بأن أنه من إلى على عن في ثم حيث إذا عندما مثل بعض أحد كل هل أين متى كيف أو أم و زعم يقول جاء"
+    " ذهب مع عند لدى ضد بين ان الى ع ف زي متل يا شاف شفت رايت سمعت كلم ضرب راح اجا شوف انا بيقول قالوا قلت منك"
+    " لك اي اللي الي كما لكن بس حتى الا سوى غير"
 )
 _DEGREE = _folded("جدا كتير قوي اوي خالص مره للغاية بقوة كثير حيل واجد برشا بزاف")
+_ALL_PEOPLE = _folded("المجتمع البشر الناس الشعب البلد الأمة التاريخ الأرض العالم القوم الخلق")
 _POSSESSIVE = re.compile(r"(?:ه|ها|هم|هن|كم|نا|ك)$")
 _VERB = re.compile(r"^(?:بي|بت|هي|هت|سي|ست|بن|حي|حت|ي(?!وم|د|مين|سار|اس|ابان|هود))\w{3,}$")
 
 
 @dataclass(frozen=True)
 class Found:
-    """A sentence without its insults; the words taken out; the tokens that may be insults and stand unaimed."""
+    """A sentence without its insults; the words taken out; the tokens that may be insults and stand unaimed.
+
+    `nouns` are those of `open` that name animals or things before people; `words` are the folded tokens.
+    """
 
     text: str
     removed: tuple[str, ...] = ()
     open: tuple[int, ...] = ()
+    nouns: tuple[int, ...] = ()
     words: tuple[str, ...] = ()
 
 
@@ -155,7 +169,7 @@ def _inflected(words: Collection[str], plurals: Collection[str]) -> frozenset[st
 
 
 def compile_lexicon(raw: dict[str, Any], spared: Collection[str] = ()) -> Lexicon:
-    """Fold the lists and compile the patterns of `lexicon/insults.yaml`; no frame takes one of `spared` for an insult."""
+    """Fold the lists and compile the patterns of `lexicon/insults.yaml`; no frame makes an insult of `spared` words."""
 
     def words(key: str) -> frozenset[str]:
         return frozenset(fold(w) for w in raw.get(key, []))
@@ -339,11 +353,10 @@ class _Sentence:
         if i + 1 >= len(self.words):
             return
         after = self.words[i + 1]
-        if self.edits[i] is None and after in _DEGREE:
+        if (self.edits[i] is None and after in _DEGREE) or (
+            kind == "noun" and not _DEFINITE.match(self.words[i]) and self.edits[i] and after in _ALL_PEOPLE
+        ):
             self.edits[i + 1] = None
-        elif kind == "noun" and not _DEFINITE.match(self.words[i]) and _DEFINITE.match(after) and self.edits[i]:
-            if _bare(after) in ("مجتمع", "بشر", "ناس", "شعب", "بلد", "امه", "تاريخ", "ارض", "عالم", "قوم", "خلق"):
-                self.edits[i + 1] = None
 
     def run(self) -> Found:
         self._patterns()
@@ -363,14 +376,15 @@ class _Sentence:
             if kind:
                 self._edit(i, kind)
         still = tuple(i for i in self.open if i not in self.edits)
+        nouns = tuple(i for i in still if not self.lex.classify(self.words[i]) & SOFT)
         if not self.edits:
-            return Found(self.text, (), still, tuple(self.words))
+            return Found(self.text, (), still, nouns, tuple(self.words))
         removed = tuple(self.tokens[i][2] for i in sorted(self.edits))
         left = [w for i, w in enumerate(self.words) if self.edits.get(i, w) is not None]
         fact = any(w == "⟦" or any(c.isdigit() for c in w) for w in left)
         if not fact and (len(left) <= 1 or (self.obscene and len(self.words) <= SHORT)):
-            return Found("", removed, (), tuple(self.words))
-        return Found(_tidy(self._apply()), removed, still, tuple(self.words))
+            return Found("", removed)
+        return Found(_tidy(self._apply()), removed, still, nouns, tuple(self.words))
 
     def _apply(self) -> str:
         out, at = [], 0

@@ -57,8 +57,8 @@ _CONNECTORS = frozenset(
 
 Replacement = str | Callable[[re.Match[str]], str]
 _S = "،؛؟!"
-# (one of these must be there, pattern, replacement) in order. A look-behind for an Arabic letter keeps Latin text and code
-# as they are; a pattern that must look at every place of a text begins with the sign and looks behind from there.
+# (one of these must be there, pattern, replacement) in order. A look-behind for an Arabic letter keeps Latin text and
+# code as they are; a pattern that must look at every place of a text begins with the sign and looks behind from there.
 _STEPS: tuple[tuple[tuple[str, ...], re.Pattern[str], Replacement], ...] = (
     (("ـ",), re.compile(rf"(?<=[{_A}{_M}])ـ+(?=[{_A}])"), ""),
     (("ـ",), re.compile(r"ـ{2,}"), "ـ"),
@@ -190,7 +190,10 @@ def _join_cut_lines(text: str) -> str:
             cut = bool(before) and bool(line) and arabic.is_arabic(line[0]) and not _LABEL.match(line)
             cut = cut and not before.endswith((".", "!", "؟", ":", "؛"))
             if cut and (
-                wrapped or turns or (last in _CONNECTORS and len(before) >= 30) or (before.endswith("،") and len(before) >= 20)
+                wrapped
+                or turns
+                or (last in _CONNECTORS and len(before) >= 30)
+                or (before.endswith("،") and len(before) >= 20)
             ):
                 out[-1] = f"{before} {line}"
             else:
@@ -209,7 +212,9 @@ def repair(text: str) -> str:
             text = text.replace(entity, sign)
     text = _INVISIBLE.sub("", text)
     text = _PRESENTATION.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text)
-    if "\n" in text and _HYPHEN.search(text):  # somebody cut this text to a width: a line that ends in a space was cut as well
+    if "\n" in text and _HYPHEN.search(
+        text
+    ):  # somebody cut this text to a width: a line that ends in a space was cut as well
         text = _OPEN_CUT.sub(" ", text)
     text = text.strip("\n \t")
     for needles, pattern, replacement in _STEPS:

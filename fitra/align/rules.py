@@ -4,8 +4,8 @@ groups, insults, by the lexicon of the policy. No language model, no network.
 It works on masked text and never opens a protected span. What it takes out on purpose it declares (`Removal`), so that
 the gates can ask for everything else: a phone number inside a dropped advertisement is not a lost number.
 
-Words that are insults in one place and none in another («تافه», «كلب») are put to the trained toxicity scorer: only where
-it takes the sentence for toxic, and the sentence without the word for clearly less so, is the word an insult there.
+Words that are insults in one place and none in another («تافه», «كلب») are put to the trained toxicity scorer: only
+where it takes the sentence for toxic, and the sentence without the word for clearly less so, is the word an insult.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ AD_AFTER = 0.5  # the same for a sentence that follows one
 LONG_WORDS = 45  # a sentence longer than this is more likely a report that mentions an offer
 LONG_ADVICE = 30  # words: a longer sentence tells a story rather than gives advice
 TOXIC = 0.5  # trained scorer: from here on a sentence is asked for the word that makes it so
+BEASTLY = 0.8  # the same for nouns that name animals and things before people
 CALM = 0.35  # and no further word is sought below this
 CARRIES = 0.1  # by how much the figure must fall without a word that carries it
 INSULT = 4  # flag of a word; those of `groups` come first
@@ -72,7 +73,7 @@ class Rewrite:
 class Rules:
     """A policy's lexicon, compiled.
 
-    Bits of `cues`: patterns of advertising, of unsafe advice, on groups, of insults, in this order; above them the flags.
+    Bits of `cues`: patterns of advertising, of unsafe advice, on groups, of insults; above them the flags.
     """
 
     ads: tuple[tuple[float, re.Pattern[str]], ...]
@@ -219,7 +220,13 @@ def _sentence(sentence: str, sep: str, masked: Masked, rules: Rules, after_ad: b
     of_groups = len(rules.groups.patterns) + len(rules.groups.hostility)
     text, cut = sentence, list[str]()
     if flags & groups.GROUP and (flags & groups.PREDICATE or bits & (1 << of_groups) - 1):
-        text, cut = groups.judge(sentence, line, words, rules.groups, bits)
+        label = _SPEAKER.match(sentence)
+        said = sentence[label.end() :] if label else sentence
+        if label:  # who speaks is no part of what is said
+            line = _line(said)
+            words = line.split()
+        text, cut = groups.judge(said, line, words, rules.groups, bits)
+        text = label[0] + text if label and text else text
     bits = bits >> of_groups & (1 << len(rules.insults.patterns)) - 1
     piece = _Piece(text, text, sep, [Removal(c, "values.groups") for c in cut])
     if text:
@@ -259,7 +266,7 @@ def _ask(pieces: Sequence[_Piece], rules: Rules) -> None:
         if level < TOXIC:
             continue
         accept: set[int] = set()
-        left = set(piece.found.open)
+        left = {i for i in piece.found.open if level >= BEASTLY or i not in piece.found.nouns}
         while left and level >= CALM:
             order = sorted(left)
             trials = [_without(piece.found.words, {*accept, i}) for i in order]
@@ -280,10 +287,10 @@ def _without(words: Sequence[str], out: set[int]) -> str:
 
 
 def reference(masked: Masked, made: Rewrite) -> str:
-    """The masked text that a rewrite is fairly compared with: its form repaired, where that kept every letter and digit.
+    """The masked text that a rewrite is fairly compared with: its form repaired, where that kept letters and digits.
 
-    «على25دقيقة» has no words to compare, «ال-\\nجو» two wrong ones. Where the repair did not keep the letters, the masked
-    text itself.
+    «على25دقيقة» has no words to compare, a word cut at the end of a line two wrong ones. Where the repair did not keep
+    every letter and digit in order, the masked text itself.
     """
     same = made.formed and layout.letters(made.formed) == layout.letters(masked.text)
     return made.formed if same else masked.text
