@@ -9,9 +9,9 @@ planted passages that are still there; `harmed` = documents that lost such a wor
 quarantined although they state facts; `tier` = how many leave the tier "untouched". Clean documents show what breaks.
 
 Real. Documents flagged at 0.5 by the readable rules (highest safety heading) or by the trained scorer, before and
-after, by three scorers. The rules know the words of the first and ask the second; the third is made here, of OSACT4 and L-HSAB
-with plain words and letters, and shares nothing with either (its sets have no licence: it measures and never ships).
-Of tuning only even rows were read: `--half odd` measures the others.
+after, by three scorers. The rules know the words of the first and ask the second; the third is made here, of OSACT4 and
+L-HSAB with plain words and letters, and shares nothing with either (its sets have no licence: it measures and never
+ships). While tuning only even rows were read: `--half odd` measures the others.
 """
 
 from __future__ import annotations
@@ -208,9 +208,8 @@ def of_real(data: Path, sample: int, half: str, show: int) -> None:
                 print(f"      by {scorer}: {b:.3f} -> {a:.3f} ({1 - a / b:.0%}); ", end="")
                 print(f"of those that go on {b_on:.3f} -> {a_on:.3f} ({1 - a_on / b_on:.0%})")
         for i in np.random.default_rng(5).permutation([i for i in chosen if done[i]["state"] != "unchanged"])[:show]:
-            print(
-                f"   [{done[i]['state']}: {done[i]['reason'][:80]}]\n    - {rows[i]['text'][:400]}\n    + {done[i]['rewrite']}"
-            )
+            print(f"   [{done[i]['state']}: {done[i]['reason'][:80]}]")
+            print(f"    - {rows[i]['text'][:400]}\n    + {(done[i]['rewrite'] or '')[:400]}")
 
 
 def _goes_on(row: dict[str, Any]) -> str | None:

@@ -100,7 +100,9 @@ def _branches(tree: list[Any]) -> list[list[Any]]:
 
 
 def _at_word_start(tree: list[Any]) -> bool:
-    op, value = str(tree[0][0]) if tree else "", tree[0][1] if tree else None
+    if not tree:
+        return False
+    op, value = str(tree[0][0]), tree[0][1]
     if op == "SUBPATTERN":
         return _at_word_start(list(value[3]))
     return op == "AT" or (op == "ASSERT_NOT" and value[0] < 0)  # \b, ^, or (?<!\S)

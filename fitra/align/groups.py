@@ -15,7 +15,7 @@ from typing import Any
 
 from fitra import arabic
 
-__all__ = ["Groups", "compile_groups", "judge", "pattern"]
+__all__ = ["Groups", "compile_groups", "doubtful", "judge", "pattern"]
 
 GROUP, PREDICATE = 1, 2  # see `Groups.classify`
 LONG_CLAUSE = 20  # words: a longer clause says more than its judgement
@@ -84,6 +84,7 @@ class Groups:
     hostility: tuple[re.Pattern[str], ...]
     names: frozenset[str]  # of people and places: what goes with a clause, a name does not
     denials: re.Pattern[str]
+    doubts: tuple[re.Pattern[str], ...]
 
     def classify(self, word: str) -> int:
         """What a folded word may be: bit `GROUP` a group, its head, or all of one; `PREDICATE` a word of blame."""
@@ -101,6 +102,7 @@ def compile_groups(raw: dict[str, Any], names: Collection[str] = ()) -> Groups:
     return Groups(
         words["quantifiers"], words["people"], words["groups"], words["predicates"], patterns, hostility,
         frozenset(names) - words["groups"] - words["people"], joined(raw["denials"]),
+        tuple(pattern(s) for s in raw.get("doubts", [])),
     )  # fmt: skip
 
 
@@ -201,6 +203,20 @@ def judge(sentence: str, line: str, words: list[str], groups: Groups, bits: int 
     if text and end_sign in ".!؟" and text[-1:] not in ".!؟":
         text = text.rstrip("،,؛ ") + end_sign
     return text, removed
+
+
+def doubtful(line: str, words: list[str], groups: Groups, bits: int = -1) -> bool:
+    """May the sentence judge a group all the same? What the rules saw and left, and claims about a group."""
+    if groups.denials.search(line):
+        return False
+    if len(words) <= LONG_SENTENCE and (_hostile(line, words, bits, groups) or _judged(words, bits, groups)):
+        return True
+    first = len(groups.patterns) + len(groups.hostility)
+    for i, p in enumerate(groups.doubts, first):
+        for m in p.finditer(line) if bits >> i & 1 else ():
+            if is_group(m["g"], groups) or m["g"] in _THESE:
+                return True
+    return False
 
 
 def _named(words: list[str], groups: Groups) -> list[int]:

@@ -14,20 +14,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
 
-from fitra.align.groups import fold, pattern
-from fitra.signals.toxicity import stems
+from fitra.align.groups import fold
+from fitra.align.insult_words import (
+    ACCUSATION,
+    ATTACHED,
+    DEFINITE,
+    FIRST,
+    HARD,
+    NOUN,
+    SOFT,
+    STRONG,
+    VULGAR,
+    Lexicon,
+    bare,
+    compile_lexicon,
+    forms_of,
+)  # fmt: skip
 
 __all__ = ["Found", "Lexicon", "compile_lexicon", "neutralise"]
 
 _TOKEN = re.compile(r"⟦[0-9a-f]{8}:\d+⟧|[\w\u0610-\u061a\u0640\u064b-\u065f\u0670]+")
-_DEFINITE = re.compile(r"^(?:[وفبك]?(?:ه)?ال|ول?ل|لل|عال)(?=..)")
 _CLITIC = re.compile(r"^[وف]?(?:لل|بال|كال|عال)")
-# Bits of `Lexicon.classify`.
-HARD, STRONG, SOFT, NOUN, ATTACHED, FIRST, VULGAR, ACCUSATION = (1 << i for i in range(8))
 SHORT = 12  # words: an obscene sentence this short says nothing else
 
 
@@ -80,132 +89,6 @@ class Found:
     open: tuple[int, ...] = ()
     nouns: tuple[int, ...] = ()
     words: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Lexicon:
-    """The insult lexicon of a policy, folded and ready."""
-
-    adjectives: frozenset[str]
-    soft: frozenset[str]
-    nouns: frozenset[str]
-    strong_nouns: frozenset[str]
-    vulgar: frozenset[str]
-    accusations: frozenset[str]
-    two_words: frozenset[str]
-    things: frozenset[str]
-    plurals: frozenset[str]
-    masculine: frozenset[str]  # «تافه»: its last letter is no ta marbuta
-    phrases: tuple[re.Pattern[str], ...]
-    frames: tuple[re.Pattern[str], ...]
-    spared: frozenset[str]  # names: no frame makes an insult of them
-    vocatives: frozenset[str]
-    predicate: tuple[str, str, str, str]  # masculine, feminine, plural, plural after a verb
-    person: tuple[str, str, str, str]  # definite, definite plural, indefinite, indefinite plural
-    seen: dict[str, int] = field(default_factory=dict, compare=False)  # word -> class, see `classify`
-
-    @cached_property
-    def patterns(self) -> tuple[re.Pattern[str], ...]:
-        """Phrases, then frames."""
-        return (*self.phrases, *self.frames)
-
-    def classify(self, word: str) -> int:
-        """What a folded word may be, as bits (`HARD` to `ACCUSATION`), 0 for ordinary words."""
-        bits = self.seen.get(word)
-        if bits is None:
-            if len(self.seen) > 1 << 18:
-                self.seen.clear()
-            forms = _forms(word)
-            lists = (self.adjectives, self.strong_nouns, self.soft, self.nouns)
-            bits = sum(1 << i for i, words in enumerate(lists) if any(f in words for f in forms))
-            if word.startswith("يا") and len(word) > 4:
-                aimed = self.nouns | self.soft | self.adjectives | self.strong_nouns | self.accusations
-                bits |= ATTACHED * any(f in aimed for f in stems(word[2:]))
-            elif word.startswith("ي") and len(word) > 4:  # «يحمار», «يغبي»: only words that are no verb
-                bits |= ATTACHED * (word[1:] in self.strong_nouns or word[1:] in self.attached)
-            bits |= FIRST * any(f in self.firsts for f in forms)
-            bits |= VULGAR * any(f in self.vulgar for f in forms)
-            bits |= ACCUSATION * any(f in self.accusations for f in forms)
-            self.seen[word] = bits
-        return bits
-
-    def thing(self, word: str) -> bool:
-        """Is this folded word a thing, with or without clitics and possessive («بقوته»)?"""
-        known = self.thing_words.get(word)
-        if known is None:
-            forms = {*stems(word), _bare(word)}
-            forms |= {re.sub("(?:ه|ها|هم|هن|ك|كم|نا|ي)$", "", f) for f in forms}
-            known = bool((forms | {f[:-1] + "ه" for f in forms if f.endswith("ت")}) & self.things)
-            self.thing_words[word] = known
-        return known
-
-    @cached_property
-    def thing_words(self) -> dict[str, bool]:
-        """What `thing` found of the words met so far."""
-        return {}
-
-    @cached_property
-    def attached(self) -> frozenset[str]:
-        """Words that «ي» may be written on for «يا»."""
-        return frozenset(w for w in self.nouns | self.adjectives if w[0] in "كحخقمو" and len(w) >= 4) - {"حيوانات"}
-
-    @cached_property
-    def firsts(self) -> frozenset[str]:
-        """First words of the two-word adjectives."""
-        return frozenset(w.split()[0] for w in self.two_words)
-
-
-_FINAL = ("ه", "ا", "ي", "ء", "ين", "ون", "ات")
-
-
-def _inflected(words: Collection[str], plurals: Collection[str]) -> frozenset[str]:
-    """Adjectives with their feminine and sound plurals; what ends in ta marbuta or is a plural stays as it is."""
-    out = set(words)
-    for w in words:
-        if w in plurals or " " in w or w.endswith(("ه", "ين", "ون", "ات")):
-            continue
-        out |= {w + "ه", w + "ين", w + "ون", w + "ات"}
-    return frozenset(out)
-
-
-def compile_lexicon(raw: dict[str, Any], spared: Collection[str] = ()) -> Lexicon:
-    """Fold the lists and compile the patterns of `lexicon/insults.yaml`; no frame makes an insult of `spared` words."""
-
-    def words(key: str) -> frozenset[str]:
-        return frozenset(fold(w) for w in raw.get(key, []))
-
-    plurals, adjectives, p, person = words("plurals"), words("adjectives"), raw["predicate"], raw["person"]
-    phrases = tuple(pattern(rf"(?<!\S)(?:{x})(?!\S)") for x in raw["phrases"])
-    frames = tuple(pattern(x) for x in raw.get("frames", []))
-    return Lexicon(
-        _inflected({w for w in adjectives if " " not in w}, plurals),
-        _inflected(words("soft_adjectives"), plurals),
-        words("nouns"),
-        words("strong_nouns"),
-        words("vulgar"),
-        words("accusations"),
-        frozenset(w for w in adjectives if " " in w),
-        words("things"),
-        plurals,
-        frozenset(fold(w) for key in ("adjectives", "soft_adjectives") for w in raw.get(key, []) if w.endswith("ه")),
-        phrases,
-        frames,
-        frozenset(fold(w) for w in spared),
-        words("vocatives"),
-        (p["masculine"], p["feminine"], p["plural"], p["plural_oblique"]),
-        (person["definite"], person["definite_plural"], person["indefinite"], person["indefinite_plural"]),
-    )
-
-
-def _forms(word: str) -> tuple[str, ...]:
-    out = stems(word)
-    return (*out, *(f[:-1] for f in out if f.endswith("ا") and len(f) > 3))  # «غبيا», the accusative
-
-
-def _bare(word: str) -> str:
-    """A word without article and the clitics before it."""
-    m = _DEFINITE.match(word)
-    return word[m.end() :] if m else word[1:] if word[:1] in "وفبل" and len(word) > 3 else word
 
 
 class _Sentence:
@@ -278,18 +161,18 @@ class _Sentence:
 
     def _of_a_thing(self, i: int) -> bool:
         """Is the word beside a thing, with nothing but words of its own definiteness between («عمل إجرامي جبان»)?"""
-        definite = bool(_DEFINITE.match(self.words[i]))
+        definite = bool(DEFINITE.match(self.words[i]))
         for j in range(i - 1, max(-1, i - 4), -1):
             word = self.words[j]
             if self.lex.thing(word):
                 return True
-            if bool(_DEFINITE.match(word)) != definite or word in _SLOT or word in _BEING:
+            if bool(DEFINITE.match(word)) != definite or word in _SLOT or word in _BEING:
                 return False
         return False
 
     def _plural(self, i: int) -> bool:
         word, prev = self.words[i], self.words[i - 1] if i else ""
-        listed = any(f in self.lex.plurals for f in _forms(word))
+        listed = any(f in self.lex.plurals for f in forms_of(word))
         return listed or word.endswith(("ون", "ين", "ات")) or prev in _PLURAL_BEFORE
 
     def _predicate(self, i: int) -> str:
@@ -297,7 +180,7 @@ class _Sentence:
         if self._plural(i):
             prev = self.words[i - 1] if i else ""
             return oblique if word.endswith("ين") or prev in _BEING else plural
-        if word.endswith(("ه", "اء")) and not any(f in self.lex.masculine for f in (word, _bare(word))):
+        if word.endswith(("ه", "اء")) and not any(f in self.lex.masculine for f in (word, bare(word))):
             return feminine
         return masculine + ("ا" if word.endswith("ا") and len(word) > 3 else "")
 
@@ -306,7 +189,7 @@ class _Sentence:
         prev, raw = (self.words[i - 1], self.tokens[i - 1][2]) if i else ("", "")
         after = self.words[i + 1] if i + 1 < len(self.words) else ""
         plural = self._plural(i)
-        definite = _DEFINITE.match(word)
+        definite = DEFINITE.match(word)
         person = lex.person[1 if plural else 0].removeprefix("ال")
         gone_before = i - 1 in edits and edits[i - 1] is None
         if kind == "vulgar":
@@ -346,7 +229,7 @@ class _Sentence:
         if prev in _SUBJECTS or prev in _BEING or prev == "⟦" or raw.startswith("#"):
             return True
         possessive = len(prev) > 4 and _POSSESSIVE.search(raw) is not None and not raw.endswith("ة")
-        return bool(_DEFINITE.match(prev)) or possessive or prev in self.lex.spared
+        return bool(DEFINITE.match(prev)) or possessive or prev in self.lex.spared
 
     def _with(self, i: int, kind: str) -> None:
         """What goes along: a degree («غبي جدا»), the second half of «حثالة المجتمع»."""
@@ -354,7 +237,7 @@ class _Sentence:
             return
         after = self.words[i + 1]
         if (self.edits[i] is None and after in _DEGREE) or (
-            kind == "noun" and not _DEFINITE.match(self.words[i]) and self.edits[i] and after in _ALL_PEOPLE
+            kind == "noun" and not DEFINITE.match(self.words[i]) and self.edits[i] and after in _ALL_PEOPLE
         ):
             self.edits[i + 1] = None
 
@@ -367,7 +250,7 @@ class _Sentence:
             if (
                 pair
                 and self.lex.classify(word) & FIRST
-                and any(f"{f} {self.words[i + 1]}" in self.lex.two_words for f in _forms(word))
+                and any(f"{f} {self.words[i + 1]}" in self.lex.two_words for f in forms_of(word))
             ):
                 self._edit(i, "adjective")
                 self.edits[i + 1] = None

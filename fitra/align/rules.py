@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +34,7 @@ AD_FROM = 1.0  # sum of cues from which a sentence is advertising
 AD_AFTER = 0.5  # the same for a sentence that follows one
 LONG_WORDS = 45  # a sentence longer than this is more likely a report that mentions an offer
 LONG_ADVICE = 30  # words: a longer sentence tells a story rather than gives advice
+SHORT_ADVICE = 20  # words: the same where the sentence may be advice
 TOXIC = 0.5  # trained scorer: from here on a sentence is asked for the word that makes it so
 BEASTLY = 0.8  # the same for nouns that name animals and things before people
 CALM = 0.35  # and no further word is sought below this
@@ -59,7 +60,8 @@ class Rewrite:
     """What the rules made of a masked text. `rules` are the ids that changed something.
 
     `formed` is the masked text with nothing but its form repaired; see `reference`. `nearly` is the highest sum of
-    advertising cues of a sentence that stayed: half-certain advertising.
+    advertising cues of a sentence that stayed: half-certain advertising. `doubts` are ids of rules that a sentence may
+    break that was left alone.
     """
 
     text: str
@@ -67,6 +69,7 @@ class Rewrite:
     rules: tuple[str, ...]
     formed: str = ""
     nearly: float = 0.0
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Rules:
     ads: tuple[tuple[float, re.Pattern[str]], ...]
     unsafe: tuple[tuple[tuple[re.Pattern[str], ...], str], ...]  # by rule, with its safe statement
     warnings: re.Pattern[str]
+    addressed: re.Pattern[str]
+    danger: re.Pattern[str]
     groups: groups.Groups
     insults: insults.Lexicon
     cues: cues.Cues
@@ -105,6 +110,8 @@ def compile_rules(policy: Policy) -> Rules:
         unsafe = policy.lexicon["unsafe"]
         advice = tuple((tuple(_advice(p) for p in r["any"]), str(r["safe"])) for r in unsafe["rules"])
         warnings = joined(unsafe["warnings"])
+        doubts = dict(unsafe.get("doubts") or {})
+        addressed, danger = (joined([doubts[k]] if k in doubts else []) for k in ("addressed", "danger"))
         name = "bias"
         names = gate_words.lexicon().names
         held = groups.compile_groups(dict(policy.lexicon["bias"]), names)
@@ -114,13 +121,14 @@ def compile_rules(policy: Policy) -> Rules:
         raise FitraError(
             f"policy {policy.id}: lexicon/{name}.yaml: {type(e).__name__}: {e}.", "Keep the shape of the shipped file."
         ) from None
-    of_groups = (*held.patterns, *held.hostility)
+    of_groups = (*held.patterns, *held.hostility, *held.doubts)
 
     def flags(word: str) -> int:
         return held.classify(word) | INSULT * bool(bad_words.classify(word))
 
-    patterns = [*(p for _, p in selling), *(p for found, _ in advice for p in found), *of_groups, *bad_words.patterns]
-    return Rules(selling, advice, warnings, held, bad_words, cues.cues(patterns, flags))
+    found = [*(p for _, p in selling), *(p for patterns, _ in advice for p in patterns)]
+    known = cues.cues([*found, *of_groups, *bad_words.patterns, addressed, danger], flags)
+    return Rules(selling, advice, warnings, addressed, danger, held, bad_words, known)
 
 
 def _line(sentence: str) -> str:
@@ -159,6 +167,7 @@ class _Piece:
     separator: str
     gone: list[Removal]
     found: insults.Found | None = None
+    doubts: set[str] = field(default_factory=set)
 
 
 def apply(masked: Masked, rules: Rules) -> Rewrite:
@@ -180,10 +189,11 @@ def apply(masked: Masked, rules: Rules) -> Rewrite:
     _ask(pieces, rules)
     removed = tuple(r for p in pieces for r in p.gone)
     used.update(dict.fromkeys(r.rule for r in removed))
+    doubts = tuple(sorted({d for p in pieces for d in p.doubts}))
     text = _join(pieces)
     if removed:
         text = layout.repair(text)
-    return Rewrite(text, removed, tuple(used), repaired, round(nearly, 3))
+    return Rewrite(text, removed, tuple(used), repaired, round(nearly, 3), doubts)
 
 
 def _join(pieces: Sequence[_Piece]) -> str:
@@ -217,7 +227,7 @@ def _sentence(sentence: str, sep: str, masked: Masked, rules: Rules, after_ad: b
             return _Piece(sentence, said + safe, sep, [Removal(sentence[len(said) :], "moderation.unsafe")]), score
     flags = bits >> rules.cues.size
     bits >>= rules.judgements
-    of_groups = len(rules.groups.patterns) + len(rules.groups.hostility)
+    of_groups = len(rules.groups.patterns) + len(rules.groups.hostility) + len(rules.groups.doubts)
     text, cut = sentence, list[str]()
     if flags & groups.GROUP and (flags & groups.PREDICATE or bits & (1 << of_groups) - 1):
         label = _SPEAKER.match(sentence)
@@ -227,8 +237,15 @@ def _sentence(sentence: str, sep: str, masked: Masked, rules: Rules, after_ad: b
             words = line.split()
         text, cut = groups.judge(said, line, words, rules.groups, bits)
         text = label[0] + text if label and text else text
-    bits = bits >> of_groups & (1 << len(rules.insults.patterns)) - 1
-    piece = _Piece(text, text, sep, [Removal(c, "values.groups") for c in cut])
+    doubts = set[str]()
+    if text == sentence and flags & groups.GROUP and groups.doubtful(line, words, rules.groups, bits):
+        doubts.add("values.groups")
+    bits >>= of_groups
+    both = bits >> len(rules.insults.patterns)
+    if both & 3 == 3 and len(words) <= SHORT_ADVICE and _may_endanger(line, rules):
+        doubts.add("moderation.unsafe")
+    bits = bits & (1 << len(rules.insults.patterns)) - 1
+    piece = _Piece(text, text, sep, [Removal(c, "values.groups") for c in cut], doubts=doubts)
     if text:
         if flags & INSULT or (
             bits and any(bits >> i & 1 and p.search(line) for i, p in enumerate(rules.insults.patterns))
@@ -247,6 +264,11 @@ def _unsafe(line: str, rules: Rules, bits: int) -> str:
             return "" if rules.warnings.search(line) else safe
         bits >>= len(patterns)
     return ""
+
+
+def _may_endanger(line: str, rules: Rules) -> bool:
+    """Is somebody addressed and something dangerous named, without a warning?"""
+    return bool(rules.addressed.search(line) and rules.danger.search(line)) and not rules.warnings.search(line)
 
 
 def _take(piece: _Piece, found: insults.Found) -> None:
