@@ -20,6 +20,7 @@ __all__ = ["Groups", "compile_groups", "doubtful", "judge", "pattern"]
 GROUP, PREDICATE = 1, 2  # see `Groups.classify`
 LONG_CLAUSE = 20  # words: a longer clause says more than its judgement
 LONG_SENTENCE = 40  # words: a longer sentence reports
+SHORT_CLAIM = 16  # words: a sentence that may say something of a group and nothing else
 LONG_REST = 8  # words behind the judgement
 NEAR = 48  # characters of the folded line between a group and the pattern of blame
 PREDICATE_WITHIN = 5  # words after the group
@@ -69,6 +70,32 @@ _SOME = frozenset(
         ],
     )
 )
+_CLAIMS = frozenset(
+    map(
+        fold,
+        [
+            "لا",
+            "لن",
+            "ليس",
+            "ليست",
+            "ليسوا",
+            "لسن",
+            "ما",
+            "مجرد",
+            "أقل",
+            "أضعف",
+            "أسوأ",
+            "أدنى",
+            "أخطر",
+            "يجب",
+            "ينبغي",
+            "عليهم",
+            "سبب",
+            "خطر",
+            "عبء",
+        ],
+    )
+)
 _THESE = frozenset(map(fold, ["هؤلاء", "أولئك", "هذول", "هذولا", "هدول", "هدولا", "دول"]))
 
 
@@ -85,6 +112,7 @@ class Groups:
     names: frozenset[str]  # of people and places: what goes with a clause, a name does not
     denials: re.Pattern[str]
     doubts: tuple[re.Pattern[str], ...]
+    praise: re.Pattern[str]
 
     def classify(self, word: str) -> int:
         """What a folded word may be: bit `GROUP` a group, its head, or all of one; `PREDICATE` a word of blame."""
@@ -102,7 +130,7 @@ def compile_groups(raw: dict[str, Any], names: Collection[str] = ()) -> Groups:
     return Groups(
         words["quantifiers"], words["people"], words["groups"], words["predicates"], patterns, hostility,
         frozenset(names) - words["groups"] - words["people"], joined(raw["denials"]),
-        tuple(pattern(s) for s in raw.get("doubts", [])),
+        tuple(pattern(s) for s in raw.get("doubts", [])), joined([raw["praise"]] if "praise" in raw else []),
     )  # fmt: skip
 
 
@@ -214,8 +242,17 @@ def doubtful(line: str, words: list[str], groups: Groups, bits: int = -1) -> boo
     first = len(groups.patterns) + len(groups.hostility)
     for i, p in enumerate(groups.doubts, first):
         for m in p.finditer(line) if bits >> i & 1 else ():
-            if is_group(m["g"], groups) or m["g"] in _THESE:
-                return True
+            of_group = "g" not in p.groupindex or is_group(m["g"], groups) or m["g"] in _THESE
+            if of_group and len(words) <= LONG_SENTENCE:
+                return not groups.praise.search(line)
+    return len(words) <= SHORT_CLAIM and _claimed(words, groups) and not groups.praise.search(line)
+
+
+def _claimed(words: list[str], groups: Groups) -> bool:
+    """Does a denial, a duty or a comparison follow a group within four words?"""
+    for g, word in enumerate(words):
+        if is_group(word, groups) and not (g and words[g - 1] in _SOME) and _CLAIMS & set(words[g + 1 : g + 5]):
+            return True
     return False
 
 
