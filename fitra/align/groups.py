@@ -45,7 +45,7 @@ def joined(sources: list[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern(s).pattern})" for s in sources) or r"(?!)")
 
 
-_RELATIVE = frozenset(map(fold, ["الذي", "التي", "الذين", "اللي", "اللواتي", "من", "ممن"]))
+_RELATIVE = frozenset(map(fold, ["الذي", "التي", "الذين", "اللي", "اللواتي", "من", "ممن", "يلي"]))
 _SOME = frozenset(
     map(
         fold,
@@ -153,7 +153,10 @@ def _hostile(line: str, words: list[str], bits: int, groups: Groups) -> bool:
     n = len(groups.patterns)
     for i, p in enumerate(groups.hostility):
         for m in p.finditer(line) if bits >> (n + i) & 1 else ():
-            if "g" not in p.groupindex or is_group(m["g"], groups) or m["g"] in _THESE:
+            if "g" not in p.groupindex:
+                return True
+            after = line[m.end() :].split(maxsplit=1)[:1]  # «أكره الرجال اللي ...» are some of them
+            if (is_group(m["g"], groups) or m["g"] in _THESE) and not (_RELATIVE | {"الي"}) & set(after):
                 return True
     return False
 
@@ -290,9 +293,9 @@ def _cut_clause(clause: str, groups: Groups, bits: int) -> tuple[str, str]:
         start = tokens[first].start()
     end = len(clause)
     if fact(last + 1, len(tokens)):
-        nxt = next((t for t, w in zip(tokens[last + 1 :], words[last + 1 :], strict=True) if w.startswith("و")), None)
-        if nxt is None:
+        nxt = next((i for i in range(last + 1, len(words)) if words[i].startswith("و")), None)
+        if nxt is None or fact(last + 1, nxt):
             return clause, ""
-        end = nxt.start()
+        end = tokens[nxt].start()
     kept = clause[:start].rstrip() + (" " if start and end < len(clause) else "") + clause[end:]
     return kept, clause[start:end]

@@ -64,6 +64,7 @@ _PLURAL_BEFORE = _folded("هؤلاء أولئك وهؤلاء هذول هدول �
 _AIMS = _folded(
     "انت انتي انتا انته انتم انتو انتوا انك انكم هؤلاء كلكم كلهم أيها يا ي مثلك ياايها أيتها هم هذول هدول ولك ولاك"
 )
+_YOU = _folded("انت انتي انتا انته انتم انتو انتوا انك انكم")
 _DENIALS = _folded("ليس ليسوا ليست لست ولست لسنا لسن وليس مش مو غير لا ولا مب ماهو مهو مانك مانو ماني منيش")
 _AIMS_AFTER = _folded("مثلك مثلكم متلك متلكم زيك زيكم انت انتي")
 _SLOT = _folded(
@@ -153,7 +154,7 @@ class _Sentence:
             return "adjective"
         if aimed and bits & NOUN:
             return "noun"
-        if bits & ATTACHED or (called and bits & ACCUSATION):
+        if bits & ATTACHED or ((called or prev in _YOU) and bits & ACCUSATION):
             return "adjective"
         if bits & NOUN or (bits & SOFT and not thing):
             self.open.append(i)
@@ -194,6 +195,8 @@ class _Sentence:
         gone_before = i - 1 in edits and edits[i - 1] is None
         if kind == "vulgar":
             edits[i] = None
+        elif prev == "و" and i - 2 in edits:
+            edits[i] = edits[i - 1] = None
         elif prev in lex.vocatives or prev in ("ايها", "ايتها"):
             edits[i] = edits[i - 1] = None
             if i > 1 and self.words[i - 2] in ("يا", "ويا"):
