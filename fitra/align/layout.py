@@ -72,11 +72,12 @@ _STEPS: tuple[tuple[tuple[str, ...], re.Pattern[str], Replacement], ...] = (
         re.compile(rf"(?<=\S)[ \u00a0]+(?=[{_S}](?:\s|$|[^\W\d_]|\d))"),
         "",
     ),
-    ((" .",), re.compile(rf"(?<=[{_A}{_M}⟧ـ])[ ]+(?=\.(?:\s|$))"), ""),
+    ((" .",), re.compile(rf"(?<=[{_A}{_M}\d⟧ـ])[ ]+(?=\.(?:\s|$))"), ""),
     ((" :",), re.compile(rf"(?<=[{_A}{_M}\d⟧])[ ]+(?=:(?:\s|$))"), ""),
     ((), re.compile(rf"[{_S}](?<=[{_A}{_M}⟧].)(?=[^\W_]|⟦)"), r"\g<0> "),
     ((), re.compile(rf"[{_S}](?<=\d.)(?=[^\W\d_])"), r"\g<0> "),  # «10،5» is one number to many writers
     ((), re.compile(rf"\.(?<=[{_A}]{{3}}.)(?=[{_A}]{{2}})"), ". "),
+    ((), re.compile(rf"\.(?<=\d.)(?=[{_A}]{{3}})"), ". "),  # «في الساعة 6.تشير»
     # «[[تصنيف:علوم]]» is mark-up, where a space would make another link of it.
     ((":",), re.compile(rf"(\[\[[^\]\n]{{0,80}}\]?)|:(?<=[{_A}]{{3}}.)(?=[{_A}]{{2}})"), lambda m: m[1] or ": "),
     (("( ",), re.compile(r"\([ ]+(?=\S)"), "("),
