@@ -247,8 +247,13 @@ def doubtful(line: str, words: list[str], groups: Groups, bits: int = -1) -> boo
         for m in p.finditer(line) if bits >> i & 1 else ():
             of_group = "g" not in p.groupindex or is_group(m["g"], groups) or m["g"] in _THESE
             if of_group and len(words) <= LONG_SENTENCE:
-                return not groups.praise.search(line)
-    return len(words) <= SHORT_CLAIM and _claimed(words, groups) and not groups.praise.search(line)
+                return not _praised(line, words, groups)
+    return len(words) <= SHORT_CLAIM and _claimed(words, groups) and not _praised(line, words, groups)
+
+
+def _praised(line: str, words: list[str], groups: Groups) -> bool:
+    """Does the sentence honour somebody? Praise denied («لا يستحقون الاحترام») is none."""
+    return bool(groups.praise.search(line)) and not _CLAIMS & {bare(w) for w in words}
 
 
 def _claimed(words: list[str], groups: Groups) -> bool:
