@@ -9,7 +9,6 @@ import pytest
 
 from fitra import policy
 from fitra.align import cues, gates, insults, layout, masking, rules
-from fitra.signals.toxicity import stems
 
 POLICY = policy.load()
 RULES = rules.compile_rules(POLICY)
@@ -62,6 +61,8 @@ def test_insults_go_and_the_sentence_stays(before: str, after: str) -> None:
         "رفض الكاتب القول إن النساء لا يصلحن للقيادة.",
         "هؤلاء اللصوص سرقوا المصرف أمس.",
         "قد تنمو الشركات بسرعة كبيرة في سوق السيارات.",
+        "سبح بعكس التيار كسمكة سلمون في البحر.",
+        "فاز وليام براغ بالجائزة ورحل يانيك عن الفريق في غور الأردن.",
         "بكره عندي امتحان رياضيات مع البنات.",
     ],
 )
@@ -161,7 +162,6 @@ def test_every_shipped_insult_is_found_behind_clitics() -> None:
     for word in lexicon.strong_nouns | lexicon.vulgar:
         if " " not in word and len(word) > 3:
             assert lexicon.classify("وال" + word), word
-            assert word in stems("وال" + word)
 
 
 def test_the_shipped_policy_keeps_its_examples() -> None:

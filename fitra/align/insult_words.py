@@ -16,6 +16,7 @@ __all__ = ["DEFINITE", "Lexicon", "bare", "compile_lexicon", "forms_of"]
 DEFINITE = re.compile(r"^(?:[وفبك]?(?:ه)?ال|ول?ل|لل|عال)(?=..)")
 # Bits of `Lexicon.classify`.
 HARD, STRONG, SOFT, NOUN, ATTACHED, FIRST, VULGAR, ACCUSATION = (1 << i for i in range(8))
+_HEAD = re.compile("^[وفب]?(?:ال)?(?=...)")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Lexicon:
     masculine: frozenset[str]  # «تافه»: its last letter is no ta marbuta
     phrases: tuple[re.Pattern[str], ...]
     frames: tuple[re.Pattern[str], ...]
+    exceptions: frozenset[str]
     spared: frozenset[str]  # names: no frame makes an insult of them
     vocatives: frozenset[str]
     predicate: tuple[str, str, str, str]  # masculine, feminine, plural, plural after a verb
@@ -60,8 +62,10 @@ class Lexicon:
             elif word.startswith("ي") and len(word) > 4:  # «يحمار», «يغبي»: only words that are no verb
                 bits |= ATTACHED * (word[1:] in self.strong_nouns or word[1:] in self.attached)
             bits |= FIRST * any(f in self.firsts for f in forms)
-            bits |= VULGAR * any(f in self.vulgar for f in forms)
+            bits |= VULGAR * (word in self.vulgar or _HEAD.sub("", word) in self.vulgar)  # «كسمكة» is a fish
             bits |= ACCUSATION * any(f in self.accusations for f in forms)
+            if word in self.exceptions:
+                bits = 0
             self.seen[word] = bits
         return bits
 
@@ -123,6 +127,7 @@ def compile_lexicon(raw: dict[str, Any], spared: Collection[str] = ()) -> Lexico
         frozenset(fold(w) for key in ("adjectives", "soft_adjectives") for w in raw.get(key, []) if w.endswith("ه")),
         phrases,
         frames,
+        words("exceptions"),
         frozenset(fold(w) for w in spared),
         words("vocatives"),
         (p["masculine"], p["feminine"], p["plural"], p["plural_oblique"]),
