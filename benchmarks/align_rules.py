@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from fitra import align as room
 from fitra import arabic
 from fitra.align import align, masking, rules, triage
+from fitra.align.documents import Work, begin
 from fitra.align.gates import words as gate_words
 from fitra.artifacts import read_table
 from fitra.policy import load
@@ -162,8 +162,7 @@ def facts(text: str) -> dict[str, Counter[str]]:
 
 def of_real(data: Path, sample: int, half: str, show: int) -> None:
     """The rules over samples of real text: toxicity of what was flagged, facts kept, speed."""
-    policy = load()
-    work = room._Work(Align(), policy, None, Path())
+    work = Work(Align())
     third = independent(data)
     scorers: dict[str, Scorer] = {"rules": by_rules, "trained": trained, "third": third}
     for name in SETS:
@@ -179,7 +178,7 @@ def of_real(data: Path, sample: int, half: str, show: int) -> None:
         seconds = time.process_time() - start
         chosen = sorted({int(i) for i in some} | {int(i) for k in flags for i in np.flatnonzero(flags[k])})
         docs = [{"id": rows[i]["doc_id"], "text": rows[i]["text"], "lang": "ar", "licence_class": "C"} for i in chosen]
-        done = dict(zip(chosen, room.align_documents(docs, work), strict=True))
+        done = dict(zip(chosen, (r for r in begin(docs, work)[0] if r), strict=True))
         after = {i: _goes_on(r) for i, r in done.items()}
         states = Counter(done[int(i)]["state"] for i in some)
         print(f"## {name}: {len(rows)} documents, sample {len(some)}: {dict(sorted(states.items()))}; ", end="")

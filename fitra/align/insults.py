@@ -156,9 +156,16 @@ class _Sentence:
             return "noun"
         if bits & ATTACHED or ((called or prev in _YOU) and bits & ACCUSATION):
             return "adjective"
-        if bits & NOUN or (bits & SOFT and not thing):
+        if (bits & SOFT and not thing) or (bits & NOUN and self._said_of_somebody(i)):
             self.open.append(i)
         return ""
+
+    def _said_of_somebody(self, i: int) -> bool:
+        """May an animal or a thing be a predicate here? «كلب الجيران» and «الكلاب تنبح» are dogs."""
+        word, after = self.words[i], self.words[i + 1] if i + 1 < len(self.words) else ""
+        if not i or DEFINITE.match(word) or DEFINITE.match(after):
+            return False
+        return self._says(self.words[i - 1], self.tokens[i - 1][2]) or self.lex.thing(self.words[i - 1])
 
     def _of_a_thing(self, i: int) -> bool:
         """Is the word beside a thing, with nothing but words of its own definiteness between («عمل إجرامي جبان»)?"""

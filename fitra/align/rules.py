@@ -18,7 +18,6 @@ from typing import Any
 
 from fitra import arabic
 from fitra.align import cues, groups, insults, layout
-from fitra.align.chunk import sentences
 from fitra.align.gates import words as gate_words
 from fitra.align.groups import joined, pattern
 from fitra.align.masking import PLACEHOLDER, Masked

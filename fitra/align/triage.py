@@ -31,6 +31,7 @@ Tier = Literal["untouched", "rules", "model", "drop"]
 TIERS: tuple[Tier, ...] = ("untouched", "rules", "model", "drop")
 DEFAULTS: dict[str, float] = {
     "toxicity": 0.5,  # of the trained scorer
+    "abuse_left": 0.4,  # of the trained scorer, where the rules took insults or judgements out: threats stay behind
     "toxicity_rules": 0.5,  # of the readable rules, highest safety heading; asked where the trained one sees something
     "advertising": 0.7,  # cues of a sentence that stayed: half-certain advertising
     "groups": 1.0,  # a sentence may judge a group of people and was left
@@ -41,6 +42,7 @@ DEFAULTS: dict[str, float] = {
 PERSONAL = ("email", "phone", "iban", "national_id")
 ASK_RULES = 0.1  # of the trained scorer: below, the slower readable rules are not asked
 _JOINED = frozenset("وفبلكع")  # single letters that people write apart
+_ABUSE = {"moderation.insults", "values.groups"}
 _DOUBTS = {"groups": "values.groups", "advice": "moderation.unsafe"}
 
 
@@ -57,8 +59,10 @@ class Need:
 
 
 def thresholds(policy: Policy) -> dict[str, float]:
-    """The policy's thresholds over the defaults; names that are not ours are left to others."""
-    given: Mapping[str, float] = getattr(policy, "triage", None) or {}
+    """The policy's thresholds over the defaults; its `model_from` is the one of `toxicity_rules`."""
+    given = dict(policy.triage)
+    if "model_from" in given:
+        given.setdefault("toxicity_rules", given["model_from"])
     return DEFAULTS | {k: float(v) for k, v in given.items() if k in DEFAULTS}
 
 
@@ -82,6 +86,7 @@ def assign(
     for i, made_one in enumerate(done):
         figures = {
             "toxicity": float(overall[i]),
+            "abuse_left": float(overall[i]) * bool(_ABUSE & set(made_one.rules)),
             "advertising": made_one.nearly,
             "personal": float(sum(found[i].values())),
             "torn": float(torn[i]),
