@@ -58,9 +58,16 @@ def recited(w: Words, policy: Policy) -> Found:
     return out
 
 
-def unasked(w: Words, rewrites: Sequence[str], which: Flags) -> Found:
+@functools.lru_cache(maxsize=8)
+def _shown(afters: tuple[str, ...]) -> frozenset[str]:
+    """The sentences of what the policy's examples become, folded: a safe statement in one may be put in."""
+    return frozenset(arabic.fold(s, "search").strip() for a in afters for s in _SENTENCE.split(a))
+
+
+def unasked(w: Words, rewrites: Sequence[str], which: Flags, policy: Policy) -> Found:
     """Sentences of some rewrites most of whose content words are in neither the original nor the declared additions.
 
+    Those that stand in the policy's examples are none of them: it asks for them.
     `passage_new` sees long passages; a short one («مرت العصابة») fits under its threshold. `which` are the pairs to
     look at, (n,): the others are known to be refused, or to have no two new words side by side.
     """
@@ -81,12 +88,14 @@ def unasked(w: Words, rewrites: Sequence[str], which: Flags) -> Found:
         had = {bones(listed[k]) for k in counts.key[at][(o > 0)[at]].tolist()}
         ends = [0, *(m.end() for m in _SENTENCE.finditer(rewrites[p])), len(rewrites[p])]
         for a, b in pairwise(ends):
-            stems = [words.fact(x).stem for x in arabic.fold(rewrites[p][a:b], "search").split()]
+            folded = arabic.fold(_SENTENCE.sub(" ", rewrites[p][a:b]), "search").strip()
+            stems = [words.fact(x).stem for x in folded.split()]
             content = [s for s in stems if s]
             mine = [s for s in content if s in new]
             if len(mine) >= NEW and len(mine) >= SHARE * len(content):
                 mine = [s for s in mine if not _known(bones(s), had)]
-                if len(mine) >= NEW and len(mine) >= SHARE * len(content):
+                many = len(mine) >= NEW and len(mine) >= SHARE * len(content)
+                if many and folded not in _shown(tuple(after for rule in policy.rules for _, after in rule.examples)):
                     out[p].append(" ".join(rewrites[p][a:b].split()))
     return out
 

@@ -132,7 +132,7 @@ def _batch(
     short = (kept.new > 1) & (kept.new <= t["passage_new_max"])
     said = [
         a + b + c
-        for a, b, c in zip(text.leaks(before, after), recited(w, policy), unasked(w, after, short), strict=True)
+        for a, b, c in zip(text.leaks(before, after), recited(w, policy), unasked(w, after, short, policy), strict=True)
     ]
     gate("leaks", [len(s) for s in said], "leaks", [few(s) for s in said])
     gate("repeats", figures.repeats(w).astype(np.float64), "repeats_max", none)
