@@ -58,8 +58,8 @@ class Removal:
 class Rewrite:
     """What the rules made of a masked text. `rules` are the ids that changed something.
 
-    `nearly` is the highest sum of advertising cues of a sentence that stayed: half-certain advertising. `doubts` are ids
-    of rules that a sentence may break that was left alone.
+    `nearly` is the highest sum of advertising cues of a sentence that stayed: half-certain advertising. `doubts` are
+    ids of rules that a sentence may break that was left alone.
     """
 
     text: str
