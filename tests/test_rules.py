@@ -118,25 +118,19 @@ def test_unsafe_advice_becomes_a_safe_statement(text: str) -> None:
     assert made.rules == ("moderation.unsafe",) and made.text in {s for _, s in RULES.unsafe}
 
 
-def test_a_cut_text_is_put_together_and_comparable() -> None:
+def test_a_cut_text_is_put_together_and_passes_the_gates() -> None:
     masked = masking.mask("مازن: أجيب هدية من \nاليمن؟\nأنس: أعلى جبل في ال-\nصومال.\nمازن: شكرا.\nأنس: عفوا.")
     made = rules.apply(masked, RULES)
     assert "هدية من اليمن؟" in made.text and "في الصومال." in made.text
-    assert rules.reference(masked, made) == made.formed != masked.text
-    pair = gates.Pair(rules.reference(masked, made), made.text, [], [], [])
+    pair = gates.Pair(masked.text, made.text, [], [], [])
     assert gates.complaint(gates.judge_all([pair], POLICY)[0]) == ""
-
-
-def test_the_reference_is_the_original_where_letters_changed() -> None:
-    masked = masking.mask("وصل القطار متأخرا.")
-    forged = rules.Rewrite("وصل", (), (), formed="وصل القطار مبكرا.")
-    assert rules.reference(masked, forged) == masked.text
 
 
 @pytest.mark.parametrize("text", ["شاهد علىYouTubeفي25دقيقة", "مرحبـــا,كيف\n\n\n\nالحال ؟؟؟", "<p>نص&nbsp;هنا</p>"])
 def test_repair_keeps_letters_and_is_stable(text: str) -> None:
     out = layout.repair(text)
-    assert out != text and layout.letters(out) == layout.letters(text) and layout.repair(out) == out
+    bare = [re.sub(r"</?p>|&nbsp;|[\W_ـ]+", "", t) for t in (text, out)]
+    assert out != text and bare[0] == bare[1] and layout.repair(out) == out
 
 
 def test_cues_never_miss_a_match() -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from fitra import arabic
 
-__all__ = ["letters", "repair"]
+__all__ = ["repair"]
 
 _A = r"\u0620-\u063f\u0641-\u064a\u0671-\u06d3"  # Arabic letters without tatweel
 _M = r"\u064b-\u065f\u0670"  # marks on letters
@@ -227,21 +227,3 @@ def repair(text: str) -> str:
         text = _FROM_DIGIT.sub(" ", _FROM_LATIN.sub(" ", _TO_OTHER.sub(_gap, text)))
     text = _join_cut_lines(text)
     return text.strip("\n \t")
-
-
-_NOT_LETTERS = re.compile(r"[\W_ـ]+")
-
-
-def letters(text: str) -> str:
-    """The letters and digits of a text in order, without mark-up, marks and stretching.
-
-    `repair` never changes them, so a gate may take a repaired text for the original where both have the same.
-    """
-    if "<" in text:
-        text = _HTML.sub("", text)
-    if "&" in text:
-        for entity in _ENTITIES:
-            text = text.replace(entity, "")
-    text = _PRESENTATION.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text)
-    text = _STRETCHED.sub(_unstretch, re.sub(r"(?<=\w)ـ+(?=\w)", "", _INVISIBLE.sub("", text)))
-    return _NOT_LETTERS.sub("", text)

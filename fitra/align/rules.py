@@ -27,7 +27,7 @@ from fitra.policy import Policy
 from fitra.signals import toxicity
 from fitra.signals.view import view
 
-__all__ = ["Removal", "Rewrite", "Rules", "apply", "compile_rules", "reference"]
+__all__ = ["Removal", "Rewrite", "Rules", "apply", "compile_rules"]
 
 AD_FROM = 1.0  # sum of cues from which a sentence is advertising
 AD_AFTER = 0.5  # the same for a sentence that follows one
@@ -58,15 +58,13 @@ class Removal:
 class Rewrite:
     """What the rules made of a masked text. `rules` are the ids that changed something.
 
-    `formed` is the masked text with nothing but its form repaired; see `reference`. `nearly` is the highest sum of
-    advertising cues of a sentence that stayed: half-certain advertising. `doubts` are ids of rules that a sentence may
-    break that was left alone.
+    `nearly` is the highest sum of advertising cues of a sentence that stayed: half-certain advertising. `doubts` are
+    ids of rules that a sentence may break that was left alone.
     """
 
     text: str
     removed: tuple[Removal, ...]
     rules: tuple[str, ...]
-    formed: str = ""
     nearly: float = 0.0
     doubts: tuple[str, ...] = ()
 
@@ -192,7 +190,7 @@ def apply(masked: Masked, rules: Rules) -> Rewrite:
     text = _join(pieces)
     if removed:
         text = layout.repair(text)
-    return Rewrite(text, removed, tuple(used), repaired, round(nearly, 3), doubts)
+    return Rewrite(text, removed, tuple(used), round(nearly, 3), doubts)
 
 
 def _join(pieces: Sequence[_Piece]) -> str:
@@ -305,13 +303,3 @@ def _ask(pieces: Sequence[_Piece], rules: Rules) -> None:
 
 def _without(words: Sequence[str], out: set[int]) -> str:
     return " ".join(w for i, w in enumerate(words) if i not in out and w != "⟦")
-
-
-def reference(masked: Masked, made: Rewrite) -> str:
-    """The masked text that a rewrite is fairly compared with: its form repaired, where that kept letters and digits.
-
-    «على25دقيقة» has no words to compare, a word cut at the end of a line two wrong ones. Where the repair did not keep
-    every letter and digit in order, the masked text itself.
-    """
-    same = made.formed and layout.letters(made.formed) == layout.letters(masked.text)
-    return made.formed if same else masked.text
