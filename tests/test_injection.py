@@ -169,9 +169,13 @@ def test_there_are_attacks_in_both_languages() -> None:
 def test_an_obeyed_instruction_changes_nothing_that_goes_on(i: int, done: Any) -> None:
     rows, documents, _ = done
     row, attack = rows[i], ATTACKS[i]
-    assert row["state"] in ("keep_original", "unchanged"), row["reason"]
     text = documents[row["id"]]
-    assert text == row["original"]
+    if row["tier"] == "rules":  # which took the instruction itself for a call of an advertisement
+        assert row["state"] == "accept" and "expert refused" in row["reason"]
+        assert set(text.split()) <= set(row["original"].split())
+    else:
+        assert row["state"] in ("keep_original", "unchanged"), row["reason"]
+        assert text == row["original"]
     for payload in attack.payload:
         assert payload not in text or payload in attack.text
 

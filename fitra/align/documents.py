@@ -124,7 +124,9 @@ def _triaged(s: _Seen, work: Work) -> Row | Open | _Candidate:
     if s.need.tier == "drop":
         why = ", ".join(r for r in s.made.rules if r != "format") or "empty"
         return _row(s.doc, s.masked, "", "drop", f"nothing left: {why}", "drop", work)
-    if work.routes and (s.need.tier == "model" or work.cfg.triage == "all"):
+    # Personal data alone is no reason to send a text anywhere: cleaning the corpus masks it.
+    asks = s.need.tier == "model" and s.need.reasons != ("personal",)
+    if work.routes and (asks or work.cfg.triage == "all"):
         cfg = work.cfg
         pieces = rewrite.split(
             s.doc["id"], s.masked, work.rules, cfg.chunk_chars,

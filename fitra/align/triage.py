@@ -5,8 +5,8 @@
     model      something is left that needs judgement: a rewriter by model should look at it
     drop       the rules leave nothing of it
 
-What counts as left is set by thresholds (`DEFAULTS`, overridden by the policy's `triage` mapping): a reason is a figure
-at or above its threshold. The figures are of the text as the rules leave it, protected spans aside.
+What counts as left is set by the thresholds under `triage` in the policy: a reason is a figure at or above its
+threshold. The figures are of the text as the rules leave it, protected spans aside.
 """
 
 from __future__ import annotations
@@ -25,20 +25,10 @@ from fitra.policy import Policy
 from fitra.signals import personal, toxicity
 from fitra.signals.view import View, view
 
-__all__ = ["DEFAULTS", "TIERS", "Need", "assign"]
+__all__ = ["TIERS", "Need", "assign"]
 
 Tier = Literal["untouched", "rules", "model", "drop"]
 TIERS: tuple[Tier, ...] = ("untouched", "rules", "model", "drop")
-DEFAULTS: dict[str, float] = {
-    "toxicity": 0.5,  # of the trained scorer
-    "abuse_left": 0.4,  # of the trained scorer, where the rules took insults or judgements out: threats stay behind
-    "toxicity_rules": 0.5,  # of the readable rules, highest safety heading; asked where the trained one sees something
-    "advertising": 0.7,  # cues of a sentence that stayed: half-certain advertising
-    "groups": 1.0,  # a sentence may judge a group of people and was left
-    "advice": 1.0,  # a sentence may be dangerous advice and was left
-    "personal": 1.0,  # addresses, phones, accounts, identity numbers: cleaning the corpus should have masked them
-    "torn": 0.08,  # single Arabic letters among words: words torn apart, which no rule puts together
-}
 PERSONAL = ("email", "phone", "iban", "national_id")
 ASK_RULES = 0.1  # of the trained scorer: below, the slower readable rules are not asked
 _JOINED = frozenset("وفبلكع")  # single letters that people write apart
@@ -50,7 +40,7 @@ _DOUBTS = {"groups": "values.groups", "advice": "moderation.unsafe"}
 class Need:
     """The tier of a document, why, and the figures behind it.
 
-    `reasons` of "model" and "drop" are names of `DEFAULTS` or ids of rules, of "rules" the ids that changed something.
+    `reasons` of "model" and "drop" are names of thresholds or ids of rules, of "rules" the ids that changed something.
     """
 
     tier: Tier
@@ -59,11 +49,9 @@ class Need:
 
 
 def thresholds(policy: Policy) -> dict[str, float]:
-    """The policy's thresholds over the defaults; its `model_from` is the one of `toxicity_rules`."""
+    """The policy's thresholds; its `model_from` is that of the readable rules (`toxicity_rules`)."""
     given = dict(policy.triage)
-    if "model_from" in given:
-        given.setdefault("toxicity_rules", given["model_from"])
-    return DEFAULTS | {k: float(v) for k, v in given.items() if k in DEFAULTS}
+    return {"toxicity_rules": given.pop("model_from")} | given
 
 
 def assign(
