@@ -9,8 +9,8 @@ The rows are news of about 1 kB from $FITRA_DATA/raw/ar_news.parquet, each with 
 server (tests/fault_server.py, a process of its own) answers with a few words exchanged. `--through` says what is timed:
 
     run      requests, ledger, parsing (`llm.run`)
-    stream   also masking, rules, unmasking, gates (`align.rewrite.stream`)
-    stage    the stage of `fitra align run`: also reading, triage, figures, rows and documents on the disk
+    stream   also masking, cutting, unmasking, gates (`align.rewrite.stream`)
+    stage    the stage of `fitra align run`: also plan, rules, triage, figures, rows and documents on the disk
 
 The ideal is the server's: requests x latency / slots, rounded up to whole waves. CPU is of this process, per request.
 """
@@ -104,17 +104,21 @@ def through_run(n: int, data: Path, backend: Any, folder: Path) -> Counter[str]:
 
 
 def through_stream(n: int, data: Path, backend: Any, folder: Path) -> Counter[str]:
-    """Masking, rules, requests, ledger, unmasking, gates."""
+    """Masking, cutting, requests, ledger, unmasking, gates."""
     from fitra import policy
     from fitra.align import masking, rewrite, rules
 
     held = policy.load()
     compiled = rules.compile_rules(held)
-    pieces = (
-        chunk for row in rows(n, data) for chunk in rewrite.split(row["id"], masking.mask(row["text"]), compiled, 4000)
-    )
+
+    def pieces() -> Iterator[rewrite.Chunk]:
+        for row in rows(n, data):
+            masked = masking.mask(row["text"])
+            made = rules.Rewrite(masked.text, (), ())  # what triage knows of it: nothing to remove
+            yield from rewrite.split(row["id"], masked, compiled, 4000, made=made)
+
     routes = [rewrite.Route("expert", backend)]
-    chunks = rewrite.stream(pieces, routes, held, folder / "ledger")
+    chunks = rewrite.stream(pieces(), routes, held, folder / "ledger")
     return Counter("accepted" if c.text is not None else c.problem for c in chunks)
 
 

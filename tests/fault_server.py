@@ -3,9 +3,9 @@
     with FaultServer() as s: ... s.base_url ... s.asked["the last user message"] ...
     python tests/fault_server.py --latency 1 --slots 256        a process of its own; prints its address
 
-What it does to a request is written in the last message as `‹kind›` (see `KINDS`); all else is answered by the message
-in upper case, or, with `--answer edited`, lightly edited. Passing kinds trouble the first request only, lasting ones
-every request. Fast enough (some thousand replies a second) to leave the client as the limit.
+What it does to a request is written in a user's message as `‹kind›` or `~kind~` (see `KINDS`); all else is answered by
+the message in upper case, or, with `--answer edited`, lightly edited. Passing kinds trouble the first request only,
+lasting ones every request. Fast enough (some thousand replies a second) to leave the client as the limit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PASSING = ("429-after", "429", "500", "503", "408", "hang", "reset", "json", "no
 LASTING = ("400-always", "empty-always", "refusal-always", "json-always", "500-always")
 HARMLESS = ("leak",)  # the paper's template around the answer: the parser takes it off
 KINDS = (*PASSING, *LASTING, *HARMLESS)
-_MARK = re.compile(r"‹([\w-]+)›")
+_MARK = re.compile(r"[‹~]([\w-]+)[›~]")
 
 LEAK = "Arabic text:\nold\n\nAnalysis:\nThe text is fine.\n\nRewritten text:\n{text}"
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -170,7 +170,8 @@ class FaultServer:
                 connection.send(429, error("too fast"), (f"retry-after-ms: {50}",))
                 return
             self._recent.append(now)
-        mark = _MARK.search(text)
+        turns = [said(m) for m in reversed(request["messages"]) if m["role"] == "user"]
+        mark = next((m for m in map(_MARK.search, turns) if m), None)
         kind = mark[1] if mark else ""
         if kind in PASSING and seen:
             kind = ""

@@ -1,6 +1,7 @@
 """The job of `rewrite.py` through datatrove's InferenceRunner, with checkpoints; see `rewrite_rows`.
 
-A row that fails for good becomes an answer with an error: without that, one of them ends the whole task.
+A row that fails becomes an answer with an error: without that, one of them ends the whole task. To an address on this
+machine datatrove speaks for itself and tries nothing again but lost connections; elsewhere it goes through `openai`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from datatrove.data import Document
 from datatrove.pipeline.inference.run_inference import InferenceConfig, InferenceRunner
-from datatrove.pipeline.inference.types import InferenceError
+from datatrove.pipeline.inference.types import InferenceError, ServerError
 from datatrove.pipeline.writers import JsonlWriter
 from rewrite_rows import Answers, Row, main
 
@@ -24,7 +25,7 @@ async def rollout(document: Document, generate: Any) -> Any:
     ]
     try:
         made = await generate({"messages": messages, "max_tokens": 2048, "temperature": 0.0})
-    except InferenceError as e:
+    except (InferenceError, ServerError) as e:
         return {"error": str(e)[:200]}
     return {"text": made.text}
 

@@ -6,6 +6,7 @@ See `rewrite_rows`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,8 +43,14 @@ def judged(backend: llm.Backend, rows: list[Row], folder: Path) -> Answers:
     shipped = policy.load()
     held = replace(shipped, prompts={**shipped.prompts, "expert": rows[0]["system"]})
     compiled = rules.compile_rules(held)
-    pieces = (c for r in rows for c in rewrite.split(r["id"], masking.mask(r["user"]), compiled, 4000))
-    for c in rewrite.stream(pieces, [rewrite.Route("expert", backend)], held, folder / "ledger"):
+
+    def pieces() -> Iterator[rewrite.Chunk]:
+        for row in rows:
+            masked = masking.mask(row["user"])
+            made = rules.Rewrite(masked.text, (), ())  # what triage knows of it: nothing to remove
+            yield from rewrite.split(row["id"], masked, compiled, 4000, made=made)
+
+    for c in rewrite.stream(pieces(), [rewrite.Route("expert", backend)], held, folder / "ledger"):
         yield c.id.split("#")[0], c.text, "" if c.text is not None else c.problem
 
 

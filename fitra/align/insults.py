@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from fitra import arabic
@@ -79,7 +79,7 @@ class Lexicon:
             self.seen[word] = bits
         return bits
 
-    @property
+    @cached_property
     def firsts(self) -> frozenset[str]:
         """First words of the two-word adjectives."""
         return frozenset(w.split()[0] for w in self.two_words)

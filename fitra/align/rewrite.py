@@ -74,6 +74,7 @@ def split(
     compiled: rules.Rules,
     limit: int,
     *,
+    made: rules.Rewrite | None = None,
     tokens: Callable[[str], int] | None = None,
     most_tokens: int | None = None,
     context: int = 0,
@@ -81,7 +82,8 @@ def split(
     """Cut a masked document at paragraph and sentence ends, never through a protected span.
 
     Pieces have at most `limit` characters, and `most_tokens` as `tokens` counts them; a sentence longer than that stays
-    whole. Each but the first carries the last `context` characters before it.
+    whole. Each but the first carries the last `context` characters before it. `made` is what the rules made of the
+    document, where that is known.
     """
     pieces = chunks(whole.text, limit)
     if tokens is not None and most_tokens is not None:
@@ -98,7 +100,8 @@ def split(
     before = ""
     for i, piece in enumerate(pieces):
         original, masked = masking.part(whole, piece)
-        taken = rules.apply(masked, compiled).removed
+        known = made if masked.text == whole.text else None  # the whole document is one piece
+        taken = (known or rules.apply(masked, compiled)).removed
         gone = tuple(reveal(r.text, masked) for r in taken)
         free = frozenset(int(m[1]) for r in taken for m in masking.PLACEHOLDER.finditer(r.text))
         out.append(Chunk(f"{doc_id}#{i:05d}", original, masked, gone, free, _tail(before, context)))
