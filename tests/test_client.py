@@ -84,8 +84,7 @@ def test_concurrency_doubles_halves_and_heeds_latency() -> None:
             if c.limit != before:
                 return
 
-    assert c.limit == 64
-    window(1.0, 64)
+    assert c.limit == 128
     window(1.0, 128)
     assert c.limit == 256
     for _ in range(256):

@@ -7,7 +7,6 @@ reply harms no neighbour: a chunk that nobody could rewrite keeps its original t
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,8 +126,12 @@ def parse_reply(reply: str, nonce: str = "") -> str:
     """
     text = llm.parse_rewrite(reply)
     if nonce:
-        text = re.sub(rf"\A\s*<<<{nonce}[ \t]*\n?", "", text)
-        text = re.sub(rf"\n?{nonce}>>>\s*\Z", "", text).strip("\n \t")
+        # By hand: a pattern of its own for every reply would be compiled for every reply.
+        if (body := text.lstrip()).startswith(opening := f"<<<{nonce}"):
+            text = body.removeprefix(opening)
+        if (body := text.rstrip()).endswith(closing := f"{nonce}>>>"):
+            text = body.removesuffix(closing)
+        text = text.strip("\n \t")
     if not text:
         raise llm.ParseError("an empty reply")
     return text
