@@ -209,6 +209,8 @@ def change(e: Engine, work: Path, args: argparse.Namespace) -> dict[str, Any]:
         code, _ = limited(e.run(url, work / "new.jsonl", work / "policy", 64))
         again = int(counts(url)["requests"]) - first
     answers = read(work / "policy") if code == 0 else []
+    if e.more:
+        old, new = protected(work / "old.jsonl"), protected(work / "new.jsonl")
     differ = {k for k in old if old[k] != new[k]}  # the server answers differently under the new policy
     was = {a["id"]: a["text"] for a in before}
     stale = sum(a["id"] in differ and a["text"] == was.get(a["id"]) for a in answers)
