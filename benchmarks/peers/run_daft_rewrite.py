@@ -17,7 +17,6 @@ from daft.ai.openai.provider import OpenAIProvider
 from daft.functions.ai import prompt
 from rewrite_rows import Answers, Row, main
 
-
 SLICE = 512
 
 
