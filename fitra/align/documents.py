@@ -129,7 +129,7 @@ def _triaged(s: _Seen, work: Work) -> Row | Open | _Candidate:
     if work.routes and (asks or work.cfg.triage == "all"):
         cfg = work.cfg
         pieces = rewrite.split(
-            s.doc["id"], s.masked, work.rules, cfg.chunk_chars,
+            s.doc["id"], s.masked, work.rules, cfg.chunk_chars, made=s.made,
             tokens=work.tokens.count if work.tokens else None, most_tokens=cfg.chunk_tokens, context=cfg.context_chars,
         )  # fmt: skip
         return Open(s.n, s, pieces)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from fitra.policy import Policy
@@ -42,7 +42,7 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, without an empty detail."""
-        return {k: v for k, v in asdict(self).items() if k != "detail" or v}
+        return {k: v for k, v in vars(self).items() if k != "detail" or v}
 
 
 @dataclass(frozen=True)
