@@ -122,6 +122,9 @@ path, log, n, seed, ttl, together = Path(sys.argv[1]), sys.argv[2], *map(int, sy
 out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 todo = [sha256(str(i).encode()).hexdigest() for i in range(n)]
 random.Random(seed).shuffle(todo)
+Path(f"{log}.ready{os.getpid()}").touch()
+while not Path(f"{log}.go").exists():
+    time.sleep(0.002)
 with Ledger(path, ttl=ttl) as book:
     while todo:
         batch, wait, mine = todo[:int(together)], [], []
@@ -144,7 +147,11 @@ with Ledger(path, ttl=ttl) as book:
 """
 
 
-def start(path: Path, log: Path, n: int, seed: int, ttl: float = 30, together: int = 5) -> subprocess.Popen[bytes]:
+def start(
+    path: Path, log: Path, n: int, seed: int, ttl: float = 30, together: int = 5, go: bool = True
+) -> subprocess.Popen[bytes]:
+    if go:
+        Path(f"{log}.go").touch()
     args = [sys.executable, "-c", WORKER, str(path), str(log), str(n), str(seed), str(ttl), str(together)]
     return subprocess.Popen(args)
 
@@ -161,7 +168,11 @@ def wait_for(log: Path, n: int, limit: float = 60) -> None:
 
 def test_workers_share_the_keys_and_ask_each_once(tmp_path: Path) -> None:
     path, log, n = tmp_path / "l", tmp_path / "log", 300
-    workers = [start(path, log, n, seed) for seed in range(3)]
+    workers = [start(path, log, n, seed, go=False) for seed in range(3)]
+    end = time.monotonic() + 60
+    while len(list(tmp_path.glob("log.ready*"))) < 3 and time.monotonic() < end:  # else one may be done before the next
+        time.sleep(0.005)
+    Path(f"{log}.go").touch()
     wait_for(log, 50)
     workers.append(start(path, log, n, 3))  # one more comes late
     assert [w.wait(60) for w in workers] == [0] * 4
