@@ -10,7 +10,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PY) -c 'import sys; sys.exit("Fitra needs Python 3.11 or newer; try make PY=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PY) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(SMALL) torch
-	$(BIN)/python -m pip install -q --disable-pip-version-check $(SMALL) -e '.[train,web,crawl,hub,ray,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(SMALL) -e '.[train,serve,web,crawl,hub,ray,dev]'
 	touch $@
 
 install: $(VENV)/installed

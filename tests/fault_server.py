@@ -3,9 +3,9 @@
     with FaultServer() as s: ... s.base_url ... s.asked["the last user message"] ...
     python tests/fault_server.py --latency 1 --slots 256        a process of its own; prints its address
 
-What it does to a request is written in the last message as `‹kind›` (see `KINDS`); all else is answered by the message
-in upper case. Passing kinds trouble the first request only, lasting ones every request. Fast enough (some thousand
-replies a second) to leave the client as the limit.
+What it does to a request is written in a user's message as `‹kind›` or `~kind~` (see `KINDS`); all else is answered by
+the message in upper case, or, with `--answer edited`, lightly edited. Passing kinds trouble the first request only,
+lasting ones every request. Fast enough (some thousand replies a second) to leave the client as the limit.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+from light_edits import edited, said
 
 PASSING = ("429-after", "429", "500", "503", "408", "hang", "reset", "json", "no-choices", "slow")
 LASTING = ("400-always", "empty-always", "refusal-always", "json-always", "500-always")
 HARMLESS = ("leak",)  # the paper's template around the answer: the parser takes it off
 KINDS = (*PASSING, *LASTING, *HARMLESS)
-_MARK = re.compile(r"‹([\w-]+)›")
+_MARK = re.compile(r"[‹~]([\w-]+)[›~]")
 
 LEAK = "Arabic text:\nold\n\nAnalysis:\nThe text is fine.\n\nRewritten text:\n{text}"
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -72,7 +73,7 @@ class FaultServer:
         headers: tuple[str, ...] = (),
         beside: FaultServer | None = None,
     ) -> None:
-        self.answer: Answer = answer or (lambda request: str(request["messages"][-1]["content"]).upper())
+        self.answer: Answer = answer or (lambda request: said(request["messages"][-1]).upper())
         self.latency, self.slots, self.limit, self.dies_after = latency, slots, limit, dies_after
         self.headers = headers
         self.quota = False  # the account is empty
@@ -85,6 +86,7 @@ class FaultServer:
         self.batches: dict[str, dict[str, Any]] = {}
         self.batch_polls = 2  # so many questions until a batch is ready
         self.ready_at = time.monotonic() + start_s
+        self.first_at = self.last_at = 0.0  # monotonic seconds: the first request came, the last reply went
         self._recent: deque[float] = deque()
         self._waiting: deque[Callable[[], None]] = deque()
         self._open: set[_Connection] = set()
@@ -138,7 +140,7 @@ class FaultServer:
         """One chat request: decide, wait, answer."""
         try:
             request = orjson.loads(body)
-            text = str(request["messages"][-1]["content"])
+            text = said(request["messages"][-1])
         except (ValueError, LookupError, TypeError):
             connection.send(400, error("not a chat request"))
             return
@@ -149,7 +151,7 @@ class FaultServer:
         self.asked[text] += 1
         self.requests += 1
         if request["messages"][0]["role"] == "system" and len(self.prefixes) < 1000:
-            self.prefixes.add(request["messages"][0]["content"])
+            self.prefixes.add(said(request["messages"][0]))
         if self.dies_after and self.requests >= self.dies_after:
             self.loop.create_task(self._die())
             return
@@ -157,6 +159,7 @@ class FaultServer:
             connection.send(400, error(f"unknown field {self.refuses}"))
             return
         now = time.monotonic()
+        self.first_at = self.first_at or now
         if now < self.ready_at:
             connection.send(503, error("loading"))
             return
@@ -167,7 +170,8 @@ class FaultServer:
                 connection.send(429, error("too fast"), (f"retry-after-ms: {50}",))
                 return
             self._recent.append(now)
-        mark = _MARK.search(text)
+        turns = [said(m) for m in reversed(request["messages"]) if m["role"] == "user"]
+        mark = next((m for m in map(_MARK.search, turns) if m), None)
         kind = mark[1] if mark else ""
         if kind in PASSING and seen:
             kind = ""
@@ -186,6 +190,7 @@ class FaultServer:
 
     def _end(self, connection: _Connection, request: dict[str, Any], text: str, kind: str) -> None:
         self.active -= 1
+        self.last_at = time.monotonic()
         self._reply(connection, request, text, kind)
         if self._waiting:
             self._waiting.popleft()()
@@ -314,7 +319,8 @@ class _Connection(asyncio.Protocol):
             elif path == b"/counts":
                 s = self._server
                 self.send(200, orjson.dumps({"requests": s.requests, "distinct": len(s.asked),
-                                             "most_active": s.most_active}))  # fmt: skip
+                                             "most_active": s.most_active, "active": s.active,
+                                             "span_s": s.last_at - s.first_at}))  # fmt: skip
             else:
                 self._server.batch(self, method.decode().upper(), path.decode(), body)
 
@@ -340,21 +346,6 @@ def _unchunk(raw: bytes) -> bytes:
     return out
 
 
-def main() -> None:
-    """Serve until killed; the first line of the output is the address."""
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--latency", type=float, default=0.0)
-    p.add_argument("--slots", type=int, default=1 << 20)
-    a = p.parse_args()
-    with FaultServer(latency=a.latency, slots=a.slots) as s:
-        print(s.base_url, flush=True)
-        threading.Event().wait()
-
-
-if __name__ == "__main__":
-    main()
-
-
 def faulty_rows(n: int) -> list[dict[str, str]]:
     """Rows of which every fifth is in trouble, each kind in turn."""
     rows = [{"id": f"r{i:06d}", "text": f"row {i}"} for i in range(n)]
@@ -373,3 +364,19 @@ def revive_soon(server: FaultServer, after_s: float = 0.5) -> None:
         server.revive()
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> None:
+    """Serve until killed; the first line of the output is the address."""
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--latency", type=float, default=0.0)
+    p.add_argument("--slots", type=int, default=1 << 20)
+    p.add_argument("--answer", choices=["upper", "edited"], default="upper")
+    a = p.parse_args()
+    with FaultServer(edited if a.answer == "edited" else None, latency=a.latency, slots=a.slots) as s:
+        print(s.base_url, flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -220,9 +220,10 @@ def test_other_languages_pass_unchanged(tmp_path: Path) -> None:
 def test_a_killed_run_keeps_its_shards_and_another_policy_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from fitra.align import shards
     from fitra.align import stage as room
 
-    monkeypatch.setattr(room, "SHARD_ROWS", 2)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 2)
     source = corpus(tmp_path / "c", TEXTS)
     align(Align(), source, tmp_path / "whole")
     made: list[int] = []

@@ -11,7 +11,7 @@ from test_align import TEXTS, VERSE, answering, between, corpus, rows_of
 
 from fitra import llm, policy
 from fitra.align import align, masking, plan, rewrite, rules, show
-from fitra.artifacts import read_manifest, read_table
+from fitra.artifacts import read_manifest, read_table, table_parts
 from fitra.errors import FitraError
 from fitra.recipe import Align, Budget, Model
 
@@ -240,3 +240,22 @@ def test_texts_of_the_other_tests_end_in_one_state_with_models(tmp_path: Path) -
     rows = rows_of(tmp_path / "a")
     assert len(rows) == len(TEXTS) and all(r["reason"] for r in rows)
     assert rows[-1]["state"] == "quarantine"
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_processes_that_prepare_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
+    from fitra.align import shards, stage
+
+    monkeypatch.setattr(shards, "SHARD_ROWS", 70)
+    texts = [f"{t} السطر رقم {i}." for i in range(60) for t in (SPACED, CLEAN, TEXTS[1])]
+    source = corpus(tmp_path / "c", texts)
+    found = []
+    for small in (10_000, 0):
+        monkeypatch.setattr(stage, "SMALL", small)
+        backends = {"expert": answering(lambda t: t.replace("  ", " "))} if asked else None
+        cfg = Align(triage="all", engine={"workers": 2}, benchmarks=[])
+        align(cfg, source, tmp_path / str(small), backends=backends)
+        found.append(
+            [p.read_bytes() for name in ("rows", "documents") for p in table_parts(tmp_path / str(small), name)]
+        )
+    assert found[0] == found[1] and len(found[0]) == 6

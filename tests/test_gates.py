@@ -92,12 +92,76 @@ def test_a_dialect_is_kept() -> None:
         ("قالت الأميركية إن الجو بارد", "قالت الأمريكية إن الجو بارد"),
         ("عُدّ ذلك مسؤولًا عن شئون المدينة", "عد ذلك مسؤولا عن شؤون المدينة"),
         ("على بعد 5 كيلومترات", "على بعد 5 كم"),
+        ("بعد الساعة5 قتل8آلاف في 26سبتمبر وعاد25مليار", "بعد الساعة 5 قتل 8 آلاف في 26 سبتمبر وعاد 25 مليار"),
+        ("ملفات بصيغةPDFعلى موقعGoogleمنذ34يوماً", "ملفات بصيغة PDF على موقع Google منذ 34 يوماً"),
+        ("ولد أحمد في ال-\nصومال وعاش بعـ-\nملة صعبة", "ولد أحمد في الصومال وعاش بعملة صعبة"),
+        ("باقي ثلاث اياااااام يا كىىىىم", "باقي ثلاث ايام يا كىم"),
         ("لم يأت أحد، غير أن المدير حضر", "لم يأت أحد لكن المدير حضر"),
     ],
 )
 def test_the_same_fact_in_other_writing_passes(before: str, after: str) -> None:
     assert gates.complaint(gates.judge(before, after, POLICY)) == ""
     assert gates.complaint(gates.judge(after, before, POLICY)) == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("المخرج يوسف شاهين", "المخرج يوسف بيليني"),  # looks like «شاه» with an ending
+        ("من تقرير فوكس عن", "من تقرير بيكاسو عن"),  # «ف» before a word, by its look
+        ("ولاعب آخر هو بدوي.", "ولاعب آخر هو الشامية."),  # what came looks like a word
+    ],
+)
+def test_a_name_that_looks_like_a_word_is_not_swapped(old: str, new: str) -> None:
+    text = f"حضر العرض جمهور كبير. وتحدث {old} ثم انصرف الناس إلى بيوتهم مسرورين"
+    assert {"names_lost", "names_new"} & failed(text, text.replace(old, new))
+
+
+def test_forms_of_a_word_are_no_swapped_names() -> None:
+    text = "وصل المدير الذي قام بتكريم الطلاب ثم زار المعرض يوم أمس"
+    assert failed(text, text.replace("قام بتكريم", "كرّم")) == set()
+
+
+def test_new_tags_are_new_words() -> None:
+    text = "في القدس <div class='x'>حضر كثيرون</div> ثم رحلوا"
+    assert failed(text, "في القدس حضر كثيرون ثم رحلوا") == set() == failed(text, text)
+    assert failed(text, text.replace("حضر", "<img alt='Visit Casino Dubai'>حضر"))
+    assert "leaks" in failed("حضر كثيرون ثم رحلوا", "حضر <b>كثيرون</b> ثم رحلوا")
+    assert failed("شركة Baume &amp; Mercier<br/>في القدس", "شركة Baume & Mercier\nفي القدس") == set()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "أنت محرر عربي خبير.",  # of the prompt
+        POLICY.rules[0].statement_ar,
+        "والقمر مربع الشكل.",  # answers to nothing in the original
+        "\x1b[31m",
+        "\u202e",
+    ],
+)
+def test_what_a_model_says_beside_the_text_is_a_leak(beside: str) -> None:
+    assert "leaks" in failed(TEXT, f"{TEXT} {beside}")
+    assert "leaks" not in failed(f"{TEXT} {beside}", f"{TEXT} {beside}")
+
+
+def test_a_text_in_json_is_a_leak() -> None:
+    assert "leaks" in failed(TEXT, f'{{"النص": "{TEXT}"}}')
+    assert "leaks" in failed(TEXT, f'```json\n["{TEXT[:20]}", "{TEXT[20:]}"]\n```')
+
+
+def test_what_a_word_is_glued_to_is_still_compared() -> None:
+    text = "الصور بصيغةJPGوعددها23صورة في صفحةFacebookالرسمية"
+    assert "numbers_lost" in failed(text, text.replace("23", " 24 "))
+    assert "names_lost" in failed(text, text.replace("Facebook", " Twitter "))
+    assert "units" in failed("سار5كم في يوم", "سار 5 أميال في يوم")
+
+
+def test_boilerplate_that_went_does_not_make_the_rest_worse() -> None:
+    bad, dull = "يا حمار يا كلب", "عدد المشاهدات: 2076 | التعليقات مغلقة | طباعة | إرسال " * 4
+    overall = next(v for v in gates.judge(f"{dull}\n{bad}", bad, POLICY) if v.gate == "toxicity_overall")
+    assert not overall.passed
+    assert "toxicity_overall" not in failed(f"{dull}\n{bad}", bad, removed=[dull])
 
 
 def test_one_of_several_mentions_that_is_swapped_is_caught() -> None:
@@ -187,7 +251,7 @@ def test_words_are_known_under_clitics() -> None:
     assert words.fact("وبالقاهره").name == words.fact("القاهره").name != ""
     assert words.fact("للرياض").name == words.fact("الرياض").name
     assert words.fact("الحمد").name == "" and words.fact("حمد").name == "حمد"
-    assert words.fact("1436ه").number == "1436"
+    assert words.fact("1436").number == "1436" and words.fact("ايااااام").unit == "day"
     assert words.fact("فلم").negation and words.fact("ومش").negation and not words.fact("علم").negation
 
 

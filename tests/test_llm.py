@@ -1,16 +1,11 @@
-"""Jobs, endpoints and the ledger: faults, kills, damage, secrets."""
+"""Jobs and endpoints: order, equal questions, faults, secrets."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import random
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,41 +13,18 @@ from typing import Any
 
 import pytest
 from fake_endpoint import FakeEndpoint, Fault
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from shouting import CANARY, JOB, as_is, backend, render, rows
 
 from fitra import llm
 from fitra.errors import FitraError
-from fitra.llm import client, segment
+from fitra.llm import client
 from fitra.recipe import Endpoint
-
-CANARY = "sk-canary-5f2d9b7e11"  # never to be seen outside a request's header
 
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "BACKOFF_S", (0.02, 0.1))
     monkeypatch.setenv("FITRA_PROGRESS", "0")
-
-
-def render(row: Any) -> list[dict[str, str]]:
-    return [{"role": "system", "content": "Shout."}, {"role": "user", "content": row["text"]}]
-
-
-def as_is(reply: str, row: Any) -> str:
-    return reply
-
-
-JOB = llm.Job("shout", render, as_is)
-
-
-def rows(n: int, start: int = 0) -> list[dict[str, str]]:
-    return [{"id": f"r{i}", "text": f"text {i}"} for i in range(start, start + n)]
-
-
-def backend(server: FakeEndpoint, **kw: Any) -> llm.EndpointBackend:
-    settings = {"model": "fake", "api_key": CANARY, "timeout_s": 5.0, "retries": 2, "concurrency": 8, **kw}
-    return llm.EndpointBackend(Endpoint(base_url=server.base_url, **settings))
 
 
 def test_answers_in_order_and_second_run_is_free(tmp_path: Path) -> None:
@@ -258,231 +230,6 @@ def test_function_backend_and_its_failures(tmp_path: Path) -> None:
 def test_a_row_without_id_is_named(tmp_path: Path) -> None:
     with pytest.raises(FitraError, match=r"without 'id'.*text"):
         list(llm.run(JOB, [{"text": "a"}], llm.FunctionBackend("f", lambda m, s, schema: "x"), tmp_path / "l"))
-
-
-# --- the ledger ---------------------------------------------------------------------------------------------------
-
-
-def key(n: int) -> str:
-    return llm.request_key([], str(n), {}, None, 0)
-
-
-def record(n: int, text: str = "") -> llm.Record:
-    return llm.Record(key(n), text or f"نص {n}", usage={"completion_tokens": n}, identity="m", job="j")
-
-
-OPS = st.lists(
-    st.one_of(st.tuples(st.integers(0, 20), st.text(max_size=40)), st.just("flush"), st.just("reopen")), max_size=40
-)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(ops=OPS, cut=st.floats(0, 1), flip=st.booleans(), data=st.data())
-def test_committed_records_survive_truncation_and_rot(ops: list[Any], cut: float, flip: bool, data: Any) -> None:
-    """Cut or flip at any byte: every answer committed before the cut is there, and nothing false ever comes back."""
-    with tempfile.TemporaryDirectory() as tmp:
-        path = Path(tmp) / "l"
-        put: dict[str, set[str]] = {}
-        committed: list[tuple[str, str, int]] = []  # key, text, size of the segment when it was durable
-        queued: list[tuple[str, str]] = []
-        ledger = llm.Ledger(path)
-
-        def commit() -> None:
-            files = segment.paths(path)
-            size = files[0].stat().st_size if files else 0
-            committed.extend((k, t, size) for k, t in dict(queued).items())
-            queued.clear()
-
-        for op in [*ops, "flush"]:
-            if op == "flush":
-                ledger.flush()
-                commit()
-            elif op == "reopen":
-                ledger.close()
-                commit()
-                ledger = llm.Ledger(path)
-            else:
-                r = record(op[0], op[1])
-                ledger.put(r)
-                put.setdefault(r.key, set()).add(r.text)
-                queued.append((r.key, r.text))
-                assert ledger.get(r.key) is not None
-        ledger.close()
-        files = segment.paths(path)
-        if not files:
-            return
-        assert len(files) == 1  # a segment let go is taken over, not left behind
-        raw = bytearray(files[0].read_bytes())
-        at = int(cut * (len(raw) - 1))
-        if flip:
-            raw[at] ^= 1 << data.draw(st.integers(0, 7))
-        else:
-            del raw[at:]
-        files[0].write_bytes(raw)
-        for _ in range(2):  # as a reader finds it, and after a writer has repaired it
-            with llm.Ledger(path) as after:
-                for k in put:
-                    got = after.get(k)
-                    assert got is None or got.text in put[k]
-                for k, _, size in committed:
-                    if size <= at:
-                        assert after.get(k) is not None
-                lost = sum(after.get(k) is None for k in put)
-                assert not flip or lost <= 1
-                after.put(record(99))
-        assert flip or llm.verify(path) == []
-        with llm.Ledger(path) as after:
-            assert after.get(key(99)) == record(99)
-
-
-def test_rot_is_named_and_asked_again(tmp_path: Path) -> None:
-    with FakeEndpoint() as s:
-        list(llm.run(JOB, rows(30), backend(s), tmp_path / "l"))
-        (p,) = segment.paths(tmp_path / "l")
-        raw = bytearray(p.read_bytes())
-        at = raw.index(b"TEXT 17")
-        raw[at] ^= 1
-        p.write_bytes(raw)
-        (damage,) = llm.verify(tmp_path / "l")
-        assert damage.segment == p.name and damage.kind == "rot"
-        assert damage.offset < at < damage.offset + damage.length
-        answers = list(llm.run(JOB, rows(30), backend(s), tmp_path / "l"))
-        assert [a.value for a in answers] == [f"TEXT {i}" for i in range(30)]
-        assert [a.row_id for a in answers if not a.cached] == ["r17"]
-        assert len(s.requests) == 31
-
-
-def test_rot_under_an_open_ledger_is_not_returned(tmp_path: Path) -> None:
-    with llm.Ledger(tmp_path / "l") as ledger:
-        ledger.put(record(1))
-        ledger.flush()
-        (p,) = segment.paths(tmp_path / "l")
-        with p.open("r+b") as f:
-            f.seek(60)
-            f.write(b"\0\0\0")
-        assert ledger.get(key(1)) is None
-        ledger.put(record(1))
-        ledger.flush()
-        assert ledger.get(key(1)) == record(1)
-
-
-def test_several_writers_at_once_and_compacting(tmp_path: Path) -> None:
-    path = tmp_path / "l"
-    with llm.Ledger(path) as a, llm.Ledger(path) as b:
-        for ledger, numbers in ((a, range(40)), (b, range(30, 70))):
-            for n in numbers:
-                ledger.put(record(n))
-            ledger.flush()
-        with pytest.raises(FitraError, match="another process"):
-            llm.compact(path)
-    assert len(segment.paths(path)) == 2
-    assert llm.stats(path)["answers"] == 70 and llm.stats(path)["stored"] == 80
-    assert llm.export(path, tmp_path / "before.jsonl") == 70
-    (segment.paths(path)[0]).open("ab").write(b"torn tail")
-    assert [d.kind for d in llm.verify(path)] == ["torn"]
-    report = llm.compact(path)
-    assert report["answers"] == 70 and report["after"] < report["before"]
-    assert len(segment.paths(path)) == 1 and llm.verify(path) == []
-    llm.export(path, tmp_path / "after.jsonl")
-    assert (tmp_path / "before.jsonl").read_bytes() == (tmp_path / "after.jsonl").read_bytes()
-    with llm.Ledger(path) as ledger:
-        ledger.put(record(100))
-    assert llm.stats(path)["answers"] == 71
-
-
-def test_index_stays_right_when_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fitra.llm.ledger.MERGE_AT", 7)
-    with llm.Ledger(tmp_path / "l") as ledger:
-        for n in range(100):
-            ledger.put(record(n))
-            ledger.flush()
-            assert ledger.get(key(n // 2)) == record(n // 2)
-        assert ledger.get(key(1000)) is None
-        assert [r.key for r in ledger.records()] == sorted(key(n) for n in range(100))
-
-
-def test_full_disk_is_said_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "l"
-    with llm.Ledger(path) as ledger:
-        ledger.put(record(1))
-        ledger.flush()
-        ledger.put(record(2))
-
-        def full(fd: int) -> None:
-            raise OSError(28, "no space")
-
-        with monkeypatch.context() as m:
-            m.setattr(os, "fdatasync", full)
-            with pytest.raises(FitraError, match="no space left"):
-                ledger.flush()
-        assert llm.verify(path) == [] and llm.stats(path)["answers"] == 1
-        ledger.flush()
-    assert llm.stats(path)["answers"] == 2
-
-
-def test_tools_name_what_is_no_ledger(tmp_path: Path) -> None:
-    with pytest.raises(FitraError, match="no ledger"):
-        llm.stats(tmp_path)
-    (tmp_path / "f").write_text("x")
-    with pytest.raises(FitraError, match="folder"):
-        llm.Ledger(tmp_path / "f")
-
-
-# --- killed at any moment -----------------------------------------------------------------------------------------
-
-WRITER = """
-import sys
-from pathlib import Path
-from fitra import llm
-from fitra.recipe import Endpoint
-job = llm.Job("k", lambda r: [{"role": "user", "content": r["text"]}], lambda t, r: t)
-backend = llm.EndpointBackend(Endpoint(base_url=sys.argv[1], model="fake", concurrency=8))
-rows = ({"id": str(i), "text": f"text {i}"} for i in range(int(sys.argv[3])))
-for a in llm.run(job, rows, backend, Path(sys.argv[2]), progress=False):
-    print(a.row_id, a.value, flush=True)
-"""
-
-
-def _kill_often(path: Path, kills: int, n: int, seed: int) -> int:
-    rng = random.Random(seed)
-    env = {**os.environ, "FITRA_PROGRESS": "0"}
-    with FakeEndpoint(latency=0.005) as s:
-        args = [sys.executable, "-c", WRITER, s.base_url, str(path), str(n)]
-        for _ in range(kills):
-            p = subprocess.Popen(args, stdout=subprocess.PIPE, env=env)
-            before = len(s.requests)
-            deadline = time.monotonic() + 60
-            goal = before + rng.randrange(1, max(2, n // kills))
-            while len(s.requests) < goal and p.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.001)
-            p.send_signal(signal.SIGKILL)
-            out = p.communicate()[0].decode().splitlines(keepends=True)
-            durable = {r.text for r in _records(path)}
-            told = {line.split(" ", 1)[1].strip() for line in out if line.endswith("\n")}
-            assert told <= durable  # what was yielded was durable
-            asked = dict(s.asked)
-            subprocess.run([*args[:-1], "40"], stdout=subprocess.DEVNULL, env=env, check=True)
-            for text in durable:
-                assert s.asked[text.lower()] == asked[text.lower()], "a durable answer was asked again"
-        done = subprocess.run(args, stdout=subprocess.PIPE, env=env, check=True).stdout.decode().splitlines()
-        assert done == [f"{i} TEXT {i}" for i in range(n)]
-        assert len(s.requests) - n <= kills * 8  # at most what was in flight at each kill
-        assert llm.verify(path) == []
-        return len(s.requests) - n
-
-
-def _records(path: Path) -> list[llm.Record]:
-    with llm.Ledger(path) as ledger:
-        return list(ledger.records())
-
-
-def test_kill_9_never_pays_twice(tmp_path: Path) -> None:
-    _kill_often(tmp_path / "l", kills=2, n=400, seed=3)
-
-
-@pytest.mark.slow
-def test_kill_9_often(tmp_path: Path) -> None:
-    _kill_often(tmp_path / "l", kills=25, n=4000, seed=4)
 
 
 def test_port_that_nobody_listens_on(tmp_path: Path) -> None:

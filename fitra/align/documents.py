@@ -124,10 +124,12 @@ def _triaged(s: _Seen, work: Work) -> Row | Open | _Candidate:
     if s.need.tier == "drop":
         why = ", ".join(r for r in s.made.rules if r != "format") or "empty"
         return _row(s.doc, s.masked, "", "drop", f"nothing left: {why}", "drop", work)
-    if work.routes and (s.need.tier == "model" or work.cfg.triage == "all"):
+    # Personal data alone is no reason to send a text anywhere: cleaning the corpus masks it.
+    asks = s.need.tier == "model" and s.need.reasons != ("personal",)
+    if work.routes and (asks or work.cfg.triage == "all"):
         cfg = work.cfg
         pieces = rewrite.split(
-            s.doc["id"], s.masked, work.rules, cfg.chunk_chars,
+            s.doc["id"], s.masked, work.rules, cfg.chunk_chars, made=s.made,
             tokens=work.tokens.count if work.tokens else None, most_tokens=cfg.chunk_tokens, context=cfg.context_chars,
         )  # fmt: skip
         return Open(s.n, s, pieces)
@@ -199,7 +201,9 @@ def finish(open_: Open, work: Work) -> Row:
         attempt = "".join(c.attempt or c.original for c in group) if any(c.attempt for c in group) else None
         return _refused(s.doc, s.masked, attempt, why, verdicts, tier, work, state) | {"keys": keys}
     kept = f"{len(refused)} of {len(group)} chunks kept" if refused else ""
-    if heading := _unsafe_text(text, work):
+    if not text.strip():
+        row = _row(s.doc, s.masked, "", "drop", f"nothing left: {tier}", tier, work, verdicts)
+    elif heading := _unsafe_text(text, work):
         why = f"unsafe ({heading}), still so after rewriting"
         row = _row(s.doc, s.masked, text, "quarantine", why, tier, work, verdicts)
     elif text == s.doc["text"]:

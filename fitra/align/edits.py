@@ -42,12 +42,10 @@ FORMAT = """\
 - `3 first … last → new`: the same from `first` to the next `last` / من أول العبارة إلى آخرها.
 - `3 _` after line 3 a space, `3 ~` nothing, `3 /` a line break, `3 //` a blank line / ما بين السطرين.
 - At most a few new words, never new digits or Latin letters / لا تُضف أرقاما ولا حروفا لاتينية."""
-KEEP = "="  # the program that changes nothing
-ARROW, GAP = "→", "…"
+KEEP, ARROW, GAP = "=", "→", "…"  # KEEP is the program that changes nothing
 MOST_WORDS, MOST_SHARE = 8, 0.25
 MOST_UNITS = 400  # of a text; a chunk of 4,000 characters has some 40
-MOST_WIDTH = 3  # sentences that one may become
-CLOSE = 3  # characters between two changes that are made as one
+MOST_WIDTH, CLOSE = 3, 3  # sentences that one may become; characters between two changes that are made as one
 _BREAKS = {"~": "", "_": " ", "/": "\n", "//": "\n\n"}
 _SIGNS = {v: k for k, v in _BREAKS.items()}
 _LINE = re.compile(r"([1-9][0-9]{0,3}) (.+)")
@@ -112,11 +110,9 @@ def apply(program_text: str, text: str, droppable: Collection[int] = ()) -> str:
     """
     lead, old = units(text)
     plans = _parse(program_text, len(old))
-    left = max(MOST_WORDS, int(MOST_SHARE * len(text.split())))
-    changed: list[str | None] = []
+    left, changed = max(MOST_WORDS, int(MOST_SHARE * len(text.split()))), list[str | None]()
     for n, unit in enumerate(old, 1):
-        plan = plans.get(n, _Plan())
-        if plan.delete:
+        if (plan := plans.get(n, _Plan())).delete:
             if stays := [m[1] for m in PLACEHOLDER.finditer(unit.text) if int(m[1]) not in droppable]:
                 raise ParseError(f"unit {n}: holds protected span {stays[0]}")
             changed.append(None)
@@ -126,8 +122,7 @@ def apply(program_text: str, text: str, droppable: Collection[int] = ()) -> str:
         changed.append(made)
     if left < 0:
         raise ParseError(f"{-left} words more than may be put in")
-    spaces = _spaces(old, [c is None for c in changed])
-    out = [lead]
+    spaces, out = _spaces(old, [c is None for c in changed]), [lead]
     for n, body in enumerate(changed, 1):
         if body is not None:
             wanted = plans[n].after if n in plans else None
@@ -155,11 +150,9 @@ def _parse(program_text: str, count: int) -> dict[int, _Plan]:
         return {}
     if lines == [""]:
         raise ParseError("an empty program")
-    plans: dict[int, _Plan] = {}
-    last = 0
+    plans, last = dict[int, _Plan](), 0
     for line in lines:
-        m = _LINE.fullmatch(line)
-        if m is None:
+        if (m := _LINE.fullmatch(line)) is None:
             raise ParseError(f"no operation: {line[:60]!a}")
         n, what = int(m[1]), m[2].strip()
         if not last <= n <= count or n < 1:
@@ -194,8 +187,7 @@ def _place(text: str, old: str) -> tuple[int, int]:
     first, gap, last = f" {old} ".partition(f" {GAP} ")
     first, last = first.strip(), last.strip()
     if not gap:
-        start = _once(text, old)
-        return start, start + len(old)
+        return (start := _once(text, old)), start + len(old)
     if GAP in last.split():
         raise ParseError(f"more than one {GAP}")
     start = _once(text, first) if first else 0
@@ -265,8 +257,7 @@ def program(before: str, after: str, droppable: Collection[int] = ()) -> str:
         raise ValueError("too many units")
     widths = _widths(old, new)
     spaces = _spaces(old, [w == 0 for w in widths])
-    lines: list[str] = []
-    at = 0
+    lines, at = list[str](), 0
     for n, (unit, width) in enumerate(zip(old, widths, strict=True), 1):
         if not width:
             lines.append(f"{n} -")
@@ -290,8 +281,7 @@ def _joined(group: Sequence[Unit]) -> str:
 
 def _widths(old: Sequence[Unit], new: Sequence[Unit]) -> list[int]:
     """How many units of the new text each old one became, in order; 0 where it went."""
-    out: list[int] = []
-    a, b = [u.text for u in old], [u.text for u in new]
+    out, a, b = list[int](), [u.text for u in old], [u.text for u in new]
     for kind, i1, i2, j1, j2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if kind == "insert":
             raise ValueError("a sentence is new")
@@ -378,10 +368,9 @@ def _swap(old: str, new: str, span: tuple[int, int, int, int]) -> str:
         put = (old[lo:a0] + new[b0:b1] + old[a1:hi]).strip()
         if not place:
             continue
-        words = place.split(" ")
-        named = [place]
+        words, named = place.split(" "), [place]
         if len(words) > 2 and GAP not in words:
-            named += [f"{words[0]} {GAP} {words[-1]}"]
+            named.append(f"{words[0]} {GAP} {words[-1]}")
             named += [f"{words[0]} {GAP}", f"{words[0]} {words[1]} {GAP}"] if hi == len(old) else []
             named += [f"{GAP} {words[-1]}"] if lo == 0 else []
             named += [GAP] if lo == 0 and hi == len(old) else []

@@ -7,7 +7,6 @@ reply harms no neighbour: a chunk that nobody could rewrite keeps its original t
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,6 +73,7 @@ def split(
     compiled: rules.Rules,
     limit: int,
     *,
+    made: rules.Rewrite | None = None,
     tokens: Callable[[str], int] | None = None,
     most_tokens: int | None = None,
     context: int = 0,
@@ -81,7 +81,8 @@ def split(
     """Cut a masked document at paragraph and sentence ends, never through a protected span.
 
     Pieces have at most `limit` characters, and `most_tokens` as `tokens` counts them; a sentence longer than that stays
-    whole. Each but the first carries the last `context` characters before it.
+    whole. Each but the first carries the last `context` characters before it. `made` is what the rules made of the
+    document, where that is known.
     """
     pieces = chunks(whole.text, limit)
     if tokens is not None and most_tokens is not None:
@@ -98,7 +99,8 @@ def split(
     before = ""
     for i, piece in enumerate(pieces):
         original, masked = masking.part(whole, piece)
-        taken = rules.apply(masked, compiled).removed
+        known = made if masked.text == whole.text else None  # the whole document is one piece
+        taken = (known or rules.apply(masked, compiled)).removed
         gone = tuple(reveal(r.text, masked) for r in taken)
         free = frozenset(int(m[1]) for r in taken for m in masking.PLACEHOLDER.finditer(r.text))
         out.append(Chunk(f"{doc_id}#{i:05d}", original, masked, gone, free, _tail(before, context)))
@@ -124,8 +126,12 @@ def parse_reply(reply: str, nonce: str = "") -> str:
     """
     text = llm.parse_rewrite(reply)
     if nonce:
-        text = re.sub(rf"\A\s*<<<{nonce}[ \t]*\n?", "", text)
-        text = re.sub(rf"\n?{nonce}>>>\s*\Z", "", text).strip("\n \t")
+        # By hand: a pattern of its own for every reply would be compiled for every reply.
+        if (body := text.lstrip()).startswith(opening := f"<<<{nonce}"):
+            text = body.removeprefix(opening)
+        if (body := text.rstrip()).endswith(closing := f"{nonce}>>>"):
+            text = body.removesuffix(closing)
+        text = text.strip("\n \t")
     if not text:
         raise llm.ParseError("an empty reply")
     return text

@@ -1,34 +1,46 @@
 """The deterministic rewriter: format repair, then sentence by sentence advertising, unsafe advice, judgements on
-groups, insults, by the lexicon of the policy. No model, no network.
+groups, insults, by the lexicon of the policy. No language model, no network.
 
 It works on masked text and never opens a protected span. What it takes out on purpose it declares (`Removal`), so that
 the gates can ask for everything else: a phone number inside a dropped advertisement is not a lost number.
+
+Words that are insults in one place and none in another («تافه», «كلب») are put to the trained toxicity scorer: only
+where it takes the sentence for toxic, and the sentence without the word for clearly less so, is the word an insult.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from fitra import arabic
-from fitra.align import insults, layout
+from fitra.align import cues, groups, insults, layout
+from fitra.align.gates import words as gate_words
+from fitra.align.groups import joined, pattern
 from fitra.align.masking import PLACEHOLDER, Masked
 from fitra.errors import FitraError
 from fitra.llm.chunk import sentences
 from fitra.policy import Policy
+from fitra.signals import toxicity
+from fitra.signals.view import view
 
 __all__ = ["Removal", "Rewrite", "Rules", "apply", "compile_rules"]
 
 AD_FROM = 1.0  # sum of cues from which a sentence is advertising
+AD_AFTER = 0.5  # the same for a sentence that follows one
 LONG_WORDS = 45  # a sentence longer than this is more likely a report that mentions an offer
-LONG_CLAUSE = 20  # words: a longer clause says more than its judgement
 LONG_ADVICE = 30  # words: a longer sentence tells a story rather than gives advice
+SHORT_ADVICE = 20  # words: the same where the sentence may be advice
+TOXIC = 0.5  # trained scorer: from here on a sentence is asked for the word that makes it so
+BEASTLY = 0.8  # the same for nouns that name animals and things before people
+CALM = 0.35  # and no further word is sought below this
+CARRIES = 0.1  # by how much the figure must fall without a word that carries it
+INSULT = 4  # flag of a word; those of `groups` come first
 DROPPABLE = frozenset(["url", "number", "quote"])  # what may go with an advertisement; a quotation up to four words
 _WHOLE_WORD = r"(?![^\W\d_])"  # «الآن» is not the beginning of «الأندية»
-_ARABIC = re.compile(r"[\u0621-\u064a]+")
-_CLAUSE = re.compile(r"[،,؛]|(?<=\S) - ")
 _BREADCRUMB = re.compile(r"[^>|\n]{1,40}(?: [>»|›] [^>|\n]{1,40}){2,}")  # «الرئيسية > أخبار > التفاصيل»
 _SPEAKER = re.compile(r"[^\s:⟦]+(?: [^\s:⟦]+)?: (?=\S)")  # «سالم: » in a dialogue
 _PHONE = re.compile(r"(?:\+|00)?\d[\d \-]{7,}\d")
@@ -44,48 +56,44 @@ class Removal:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What the rules made of a masked text. `rules` are the ids that changed something."""
+    """What the rules made of a masked text. `rules` are the ids that changed something.
+
+    `nearly` is the highest sum of advertising cues of a sentence that stayed: half-certain advertising. `doubts` are
+    ids of rules that a sentence may break that was left alone.
+    """
 
     text: str
     removed: tuple[Removal, ...]
     rules: tuple[str, ...]
+    nearly: float = 0.0
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Rules:
-    """A policy's lexicon, compiled."""
+    """A policy's lexicon, compiled.
+
+    Bits of `cues`: patterns of advertising, of unsafe advice, on groups, of insults; above them the flags.
+    """
 
     ads: tuple[tuple[float, re.Pattern[str]], ...]
-    any_ad: re.Pattern[str]
-    unsafe: tuple[tuple[re.Pattern[str], str], ...]
-    any_unsafe: re.Pattern[str]
+    unsafe: tuple[tuple[tuple[re.Pattern[str], ...], str], ...]  # by rule, with its safe statement
     warnings: re.Pattern[str]
-    quantifiers: frozenset[str]
-    people: frozenset[str]
-    groups: frozenset[str]
-    predicates: frozenset[str]
-    judgement: re.Pattern[str]
-    hostility: re.Pattern[str]
-    denials: re.Pattern[str]
+    addressed: re.Pattern[str]
+    danger: re.Pattern[str]
+    groups: groups.Groups
     insults: insults.Lexicon
+    cues: cues.Cues
+
+    @cached_property
+    def judgements(self) -> int:
+        """Where the bits of the patterns on groups begin."""
+        return len(self.ads) + sum(len(patterns) for patterns, _ in self.unsafe)
 
 
-@lru_cache(maxsize=1 << 16)
-def _word(word: str) -> str:
-    return arabic.fold(word, "search").strip()
-
-
-def _pattern(source: str) -> re.Pattern[str]:
-    return re.compile(_ARABIC.sub(lambda m: _word(m[0]), source))
-
-
-def _joined(sources: list[str]) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{_pattern(s).pattern})" for s in sources) or r"(?!)")
-
-
-def _imperatives(sources: list[str]) -> re.Pattern[str]:
-    """Patterns that begin with a verb, which may have «و» or «ف» before it."""
-    return re.compile(_joined(sources).pattern.replace(r"(?:\b(?:", r"(?:\b[وف]?(?:"))
+def _advice(source: str) -> re.Pattern[str]:
+    """A pattern that begins with a verb, which may have «و» or «ف» before it."""
+    return pattern(re.sub(r"^\\b(?=\()", r"\\b[وف]?", source))
 
 
 def compile_rules(policy: Policy) -> Rules:
@@ -94,36 +102,36 @@ def compile_rules(policy: Policy) -> Rules:
     try:
         name = "ads"
         ads: dict[str, Any] = policy.lexicon["ads"]
-        cues = tuple((float(w), _pattern(p + _WHOLE_WORD)) for w, p in [*ads["ads"], *ads["boilerplate"]])
+        selling = tuple((float(w), pattern(p + _WHOLE_WORD)) for w, p in [*ads["ads"], *ads["boilerplate"]])
         name = "unsafe"
         unsafe = policy.lexicon["unsafe"]
-        advice = tuple((_imperatives(r["any"]), str(r["safe"])) for r in unsafe["rules"])
-        warnings = _joined(unsafe["warnings"])
+        advice = tuple((tuple(_advice(p) for p in r["any"]), str(r["safe"])) for r in unsafe["rules"])
+        warnings = joined(unsafe["warnings"])
+        doubts = dict(unsafe.get("doubts") or {})
+        addressed, danger = (joined([doubts[k]] if k in doubts else []) for k in ("addressed", "danger"))
         name = "bias"
-        bias = policy.lexicon["bias"]
-        words = {k: frozenset(_word(w) for w in bias[k]) for k in ("quantifiers", "people", "groups", "predicates")}
-        judgement, denials = _joined(bias["patterns"]), _joined(bias["denials"])
-        hostility = _joined(bias["hostility"])
+        names = gate_words.lexicon().names
+        held = groups.compile_groups(dict(policy.lexicon["bias"]), names)
         name = "insults"
-        bad_words = insults.compile_lexicon(dict(policy.lexicon["insults"]))
-    except (KeyError, TypeError, ValueError) as e:
+        bad_words = insults.compile_lexicon(dict(policy.lexicon["insults"]), names)
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise FitraError(
             f"policy {policy.id}: lexicon/{name}.yaml: {type(e).__name__}: {e}.", "Keep the shape of the shipped file."
         ) from None
-    return Rules(
-        cues, re.compile("|".join(f"(?:{p.pattern})" for _, p in cues)), advice,
-        re.compile("|".join(f"(?:{p.pattern})" for p, _ in advice)), warnings,
-        words["quantifiers"], words["people"], words["groups"], words["predicates"], judgement, hostility, denials,
-        bad_words,
-    )  # fmt: skip
+    of_groups = (*held.patterns, *held.hostility, *held.doubts)
 
+    def flags(word: str) -> int:
+        return held.classify(word) | INSULT * bool(bad_words.classify(word))
 
-_RELATIVE = frozenset(map(_word, ["الذي", "التي", "الذين", "اللي", "اللواتي", "من", "ممن"]))
+    found = [*(p for _, p in selling), *(p for patterns, _ in advice for p in patterns)]
+    known = cues.cues([*found, *of_groups, *bad_words.patterns, addressed, danger], flags)
+    return Rules(selling, advice, warnings, addressed, danger, held, bad_words, known)
 
 
 def _line(sentence: str) -> str:
     """The folded words of a sentence, one space between them; placeholders out."""
-    return " ".join(arabic.fold(PLACEHOLDER.sub(" ", sentence), "search").split())
+    bare = PLACEHOLDER.sub(" ", sentence) if "⟦" in sentence else sentence
+    return " ".join(arabic.fold(bare, "search").split())
 
 
 def _droppable(sentence: str, masked: Masked) -> bool:
@@ -134,104 +142,29 @@ def _droppable(sentence: str, masked: Masked) -> bool:
     return True
 
 
-def _ad_score(line: str, sentence: str, masked: Masked, rules: Rules) -> float:
-    if not rules.any_ad.search(line):
+def _ad_score(line: str, sentence: str, masked: Masked, rules: Rules, bits: int) -> float:
+    total = 0.0
+    for i, (weight, p) in enumerate(rules.ads):
+        if bits >> i & 1 and p.search(line):
+            total += weight
+    if not total:
         return 0.0
-    total = sum(weight for weight, pattern in rules.ads if pattern.search(line))
     kinds = [masked.kinds[int(m[1])] for m in PLACEHOLDER.finditer(sentence)]
     total += 0.3 * ("url" in kinds) + 0.3 * bool(_PHONE.search(sentence)) + 0.2 * ("!" in sentence)
     length = line.count(" ") + 1
     return total - (0.8 if length > LONG_WORDS else 0.4 if length > LONG_WORDS // 2 else 0.0)
 
 
-def _has_fact(text: str) -> bool:
-    return "⟦" in text or any(c.isdigit() for c in text)
+@dataclass
+class _Piece:
+    """A sentence on its way: what became of it, and what may still be an insult in it."""
 
-
-def _names_group(words: list[str], rules: Rules) -> bool:
-    return any(b in rules.people or b in rules.groups for w in words for b in (w, w[1:] if w[:1] in "وفبل" else w))
-
-
-def _judged(words: list[str], rules: Rules) -> tuple[int, int] | None:
-    """(first word of the group, last word of the judgement on it) in a clause, or None."""
-    for g, word in enumerate(words):
-        bare = word[1:] if word[:1] in "وف" and len(word) > 3 else word
-        if bare in rules.quantifiers:
-            # «كل سكانه», «جميع النساء», «كلهم»: all of somebody, not «كل عام» or «كل من»
-            after = words[g + 1] if g + 1 < len(words) else ""
-            whole = after.startswith("ال") or after in rules.people or re.search("(?:ه|ها|هم|هن)$", after)
-            if not whole and not bare.endswith("هم"):
-                continue
-        elif not (bare in rules.people or bare in rules.groups):
-            continue
-        if _RELATIVE & set(words[g + 1 : g + 4]):
-            continue  # «السعوديون الذين ...» are some of them
-        rest = " ".join(words[g + 1 :])
-        m = rules.judgement.search(rest)
-        if m and m.start() < 40:
-            return g, g + 1 + rest[: m.end()].count(" ")
-        for j in range(g + 1, min(len(words), g + 5)):
-            w = words[j].removeprefix("و") if words[j] not in rules.predicates else words[j]
-            if w in rules.predicates:  # an indefinite form: a definite one («الموظفون الكسالى») speaks of some
-                return g, j
-    return None
-
-
-def _debias(sentence: str, line: str, rules: Rules) -> tuple[str, list[str]]:
-    """The sentence without clauses that judge a whole group; a clause that carries a number keeps the number's part."""
-    words = line.split()
-    hostile = _names_group(words, rules) and rules.hostility.search(line)
-    if (not hostile and _judged(words, rules) is None) or rules.denials.search(line):
-        return sentence, []
-    if hostile and not _has_fact(sentence):
-        return "", [sentence]
-    out, removed, at = [], [], 0
-    cuts = [*((m.start(), m.end()) for m in _CLAUSE.finditer(sentence)), (len(sentence), len(sentence))]
-    for start, end in cuts:
-        clause, sign = sentence[at:start], sentence[start:end]
-        at = end
-        kept, cut = _cut_clause(clause, rules)
-        if cut:
-            removed.append(cut)
-        if kept.strip():
-            out += [kept, sign]
-        elif not sign and out:
-            out[-1] = ""  # the last clause went: its comma goes with it
-    if not removed:
-        return sentence, []
-    text = "".join(out).strip()
-    text = re.sub(r"^[وف]?(?:لكن|حيث|لان|إذ|كما)\s+", "", text)
-    end_sign = sentence.rstrip()[-1:]
-    if text and end_sign in ".!؟" and text[-1:] not in ".!؟":
-        text = text.rstrip("،,؛ ") + end_sign
-    return text, removed
-
-
-def _cut_clause(clause: str, rules: Rules) -> tuple[str, str]:
-    """What stays of a clause, and what goes."""
-    tokens = list(re.finditer(r"\S+", clause))
-    words = [_word(t[0]) for t in tokens]
-    found = _judged(words, rules)
-    if found is None:
-        return clause, ""
-    first, last = found
-
-    def fact(part: list[re.Match[str]]) -> bool:
-        return any(_has_fact(t[0]) for t in part)
-
-    if len(tokens) > LONG_CLAUSE or fact(tokens[first : last + 1]):
-        return clause, ""  # a number inside the judgement itself: better left than lost
-    start = 0
-    if first and (words[first].startswith("و") or fact(tokens[:first])):
-        start = tokens[first].start()
-    end = len(clause)
-    if fact(tokens[last + 1 :]):
-        nxt = next((t for t, w in zip(tokens[last + 1 :], words[last + 1 :], strict=True) if w.startswith("و")), None)
-        if nxt is None:
-            return clause, ""
-        end = nxt.start()
-    kept = clause[:start].rstrip() + (" " if start and end < len(clause) else "") + clause[end:]
-    return kept, clause[start:end]
+    before: str  # as it goes to the rule of insults
+    text: str
+    separator: str
+    gone: list[Removal]
+    found: insults.Found | None = None
+    doubts: set[str] = field(default_factory=set)
 
 
 def apply(masked: Masked, rules: Rules) -> Rewrite:
@@ -240,46 +173,133 @@ def apply(masked: Masked, rules: Rules) -> Rewrite:
     used: dict[str, None] = {}
     if repaired != masked.text:
         used["format"] = None
-    out: list[str] = []
-    removed: list[Removal] = []
-    after_ad = False
+    pieces: list[_Piece] = []
+    after_ad, nearly = False, 0.0
     for sentence, sep in sentences(repaired):
         if not sentence:
-            out.append(sep)
+            pieces.append(_Piece("", "", sep, []))
             continue
-        text, gone = _sentence(sentence, masked, rules, after_ad)
-        after_ad = bool(gone) and gone[-1].rule == "moderation.ads" and not text
-        removed += gone
-        used.update(dict.fromkeys(r.rule for r in gone))
-        if text:
-            out += [text, sep]
-        elif "\n" in sep:
-            while out and not out[-1].strip(" \t"):
-                out.pop()
-            out.append(sep)
-    text = "".join(out)
+        piece, score = _sentence(sentence, sep, masked, rules, after_ad)
+        after_ad = bool(piece.gone) and piece.gone[-1].rule == "moderation.ads" and not piece.text
+        nearly = nearly if after_ad else max(nearly, score)
+        pieces.append(piece)
+    _ask(pieces, rules)
+    removed = tuple(r for p in pieces for r in p.gone)
+    used.update(dict.fromkeys(r.rule for r in removed))
+    doubts = tuple(sorted({d for p in pieces for d in p.doubts}))
+    text = _join(pieces)
     if removed:
         text = layout.repair(text)
-    return Rewrite(text, tuple(removed), tuple(used))
+    return Rewrite(text, removed, tuple(used), round(nearly, 3), doubts)
 
 
-def _sentence(sentence: str, masked: Masked, rules: Rules, after_ad: bool) -> tuple[str, list[Removal]]:
+def _join(pieces: Sequence[_Piece]) -> str:
+    out: list[str] = []
+    for p in pieces:
+        if p.text or not p.before:
+            out += [p.text, p.separator]
+        elif "\n" in p.separator:
+            while out and not out[-1].strip(" \t"):
+                out.pop()
+            out.append(p.separator)
+    return "".join(out)
+
+
+def _sentence(sentence: str, sep: str, masked: Masked, rules: Rules, after_ad: bool) -> tuple[_Piece, float]:
+    """What becomes of a sentence, and its sum of advertising cues."""
     line = _line(sentence)
+    words = line.split()
     if _BREADCRUMB.fullmatch(sentence) and _droppable(sentence, masked):
-        return "", [Removal(sentence, "moderation.boilerplate")]
-    score = _ad_score(line, sentence, masked, rules)
-    if (score >= AD_FROM or (after_ad and score >= 0.5)) and _droppable(sentence, masked):
-        return "", [Removal(sentence, "moderation.ads")]
-    advice = line.count(" ") < LONG_ADVICE and rules.any_unsafe.search(line)
-    for pattern, safe in rules.unsafe if advice else ():
-        if pattern.search(line) and not rules.warnings.search(line) and _droppable(sentence, masked):
+        return _Piece(sentence, "", sep, [Removal(sentence, "moderation.boilerplate")]), 0.0
+    bits = rules.cues.of(words)
+    score = 0.0
+    if bits & (1 << rules.judgements) - 1:
+        score = _ad_score(line, sentence, masked, rules, bits)
+        if (score >= AD_FROM or (after_ad and score >= AD_AFTER)) and _droppable(sentence, masked):
+            return _Piece(sentence, "", sep, [Removal(sentence, "moderation.ads")]), score
+        safe = _unsafe(line, rules, bits) if len(words) <= LONG_ADVICE else ""
+        if safe and _droppable(sentence, masked):
             label = _SPEAKER.match(sentence)
             said = label[0] if label else ""
-            return said + safe, [Removal(sentence[len(said) :], "moderation.unsafe")]
-    gone: list[Removal] = []
-    text, cut = _debias(sentence, line, rules)
-    gone += [Removal(c, "values.groups") for c in cut]
+            return _Piece(sentence, said + safe, sep, [Removal(sentence[len(said) :], "moderation.unsafe")]), score
+    flags = bits >> rules.cues.size
+    bits >>= rules.judgements
+    of_groups = len(rules.groups.patterns) + len(rules.groups.hostility) + len(rules.groups.doubts)
+    text, cut = sentence, list[str]()
+    if flags & groups.GROUP and (flags & groups.PREDICATE or bits & (1 << of_groups) - 1):
+        label = _SPEAKER.match(sentence)
+        said = sentence[label.end() :] if label else sentence
+        if label:  # who speaks is no part of what is said
+            line = _line(said)
+            words = line.split()
+        text, cut = groups.judge(said, line, words, rules.groups, bits)
+        text = label[0] + text if label and text else text
+    doubts = set[str]()
+    if text == sentence and flags & groups.GROUP and groups.doubtful(line, words, rules.groups, bits):
+        doubts.add("values.groups")
+    bits >>= of_groups
+    both = bits >> len(rules.insults.patterns)
+    if both & 3 == 3 and len(words) <= SHORT_ADVICE and _may_endanger(line, rules):
+        doubts.add("moderation.unsafe")
+    bits = bits & (1 << len(rules.insults.patterns)) - 1
+    piece = _Piece(text, text, sep, [Removal(c, "values.groups") for c in cut], doubts=doubts)
     if text:
-        text, words = insults.neutralise(text, rules.insults)
-        gone += [Removal(w, "moderation.insults") for w in words]
-    return text, gone
+        if flags & INSULT or (
+            bits and any(bits >> i & 1 and p.search(line) for i, p in enumerate(rules.insults.patterns))
+        ):
+            _take(piece, insults.neutralise(text, rules.insults, bits=bits))
+    else:
+        piece.before = sentence
+    return piece, score
+
+
+def _unsafe(line: str, rules: Rules, bits: int) -> str:
+    """The safe statement for a sentence of unsafe advice, else ''."""
+    bits >>= len(rules.ads)
+    for patterns, safe in rules.unsafe:
+        if any(bits >> i & 1 and p.search(line) for i, p in enumerate(patterns)):
+            return "" if rules.warnings.search(line) else safe
+        bits >>= len(patterns)
+    return ""
+
+
+def _may_endanger(line: str, rules: Rules) -> bool:
+    """Is somebody addressed and something dangerous named, without a warning?"""
+    return bool(rules.addressed.search(line) and rules.danger.search(line)) and not rules.warnings.search(line)
+
+
+def _take(piece: _Piece, found: insults.Found) -> None:
+    kept = [r for r in piece.gone if r.rule != "moderation.insults"]
+    piece.found, piece.text = found, found.text
+    piece.gone = kept + [Removal(w, "moderation.insults") for w in found.removed]
+
+
+def _ask(pieces: Sequence[_Piece], rules: Rules) -> None:
+    """Let the trained scorer settle the open words of all sentences of a text: one batch to find the toxic ones."""
+    asked = [p for p in pieces if p.found and p.found.open]
+    if not asked:
+        return
+    levels = toxicity.overall(view([PLACEHOLDER.sub(" ", p.text) for p in asked]))
+    for piece, level in zip(asked, levels.tolist(), strict=True):
+        assert piece.found is not None
+        if level < TOXIC:
+            continue
+        accept: set[int] = set()
+        left = {i for i in piece.found.open if level >= BEASTLY or i not in piece.found.nouns}
+        while left and level >= CALM:
+            order = sorted(left)
+            trials = [_without(piece.found.words, {*accept, i}) for i in order]
+            figures = toxicity.overall(view(trials)).tolist()
+            best = min(range(len(order)), key=lambda k: (figures[k], order[k]))
+            start = level if accept else float(toxicity.overall(view([_without(piece.found.words, set())]))[0])
+            if start - figures[best] < CARRIES:
+                break
+            accept.add(order[best])
+            left.discard(order[best])
+            level = figures[best]
+        if accept:
+            _take(piece, insults.neutralise(piece.before, rules.insults, accept))
+
+
+def _without(words: Sequence[str], out: set[int]) -> str:
+    return " ".join(w for i, w in enumerate(words) if i not in out and w != "⟦")

@@ -1,7 +1,7 @@
 """Serve a model folder for the time of a run: `transformers serve` or vLLM as a process, or batches in this one.
 
     with serve.server(Path("runs/worker/model")) as endpoint:
-        align.align(Align(rewriter="endpoint", endpoint=endpoint), corpus, out)
+        align.align(Align(worker=Model(endpoints=[endpoint], format="edits")), corpus, out)
 
 `local` answers without a server, in batches through `lm.generate`: on a CPU several times as fast as a server, since
 `transformers serve` answers one request after another there. Both name the model by the hash of its weights, so that
@@ -148,8 +148,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience)
             break
+    until = time.monotonic() + STOP_S
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)  # what outlived its parent
+        while time.monotonic() < until:  # what outlived its parent
+            os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.02)
 
 
 class _Ask(NamedTuple):

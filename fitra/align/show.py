@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from fitra.align.diff import diff, terminal_safe
-from fitra.align.stage import ROW_SCHEMA
+from fitra.align.shards import ROW_SCHEMA
 from fitra.artifacts import table_parts
 from fitra.errors import FitraError
 

@@ -1,6 +1,6 @@
 """How much an endpoint is asked at once: concurrency that finds its own level, and limits per minute.
 
-Concurrency follows TCP: it doubles from a quarter of the maximum until there is a sign of trouble, then grows in small
+Concurrency follows TCP: it doubles from half the maximum until there is a sign of trouble, then grows in small
 steps, and is cut by refusals (429, 503) in proportion to their share (as DCTCP does), by half where all were refused; a
 timeout, which may have other causes, counts a fifth of one. Latency counts too: where replies take twice as long as at
 best and more requests at once no longer give more replies a second, a tenth is taken back.
@@ -27,7 +27,7 @@ class Concurrency:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.limit = float(min(most, max(FLOOR, most // 4)))
+        self.limit = float(min(most, max(FLOOR, most // 2)))
         self._doubling = True
         self._least = math.inf  # seconds per reply at best
         self._best = 0.0  # replies a second at best

@@ -19,7 +19,8 @@ GATES = (
     "words_kept_min", "passage_lost_max", "passage_new_max", "unfinished", "leaks", "repeats_max", "toxicity_rise",
     "toxicity_overall_rise", "personal_new", "benchmark_new", "diversity_min", "claims_share", "claims_changed",
 )  # fmt: skip
-TRIAGE = ("model_from",)
+# The levels from which triage finds that a document needs a model (docs/rules.md).
+TRIAGE = ("model_from", "toxicity", "abuse_left", "advertising", "groups", "advice", "personal", "torn")
 # What may become of a pair that a gate refused; `exhausted` is for retries that are used up.
 OUTCOMES = ("retry", "keep_original", "quarantine", "drop")
 LEXICONS = ("ads", "bias", "insults", "unsafe")

@@ -10,6 +10,15 @@ from fitra.recipe.base import Config
 from fitra.recipe.train import Base, Train
 
 
+class Tuning(Train):
+    """As `Train`, with defaults for pairs of chunks: setting one of them leaves the others."""
+
+    tokens: int = Field(2_000_000, ge=1)
+    batch_tokens: int = Field(8192, ge=1)
+    seq_len: int = Field(1024, ge=8, description="longer examples are left out")
+    lr: float = Field(1e-3, gt=0)
+
+
 class Worker(Config):
     """Fine-tuning a worker on the accepted rows of an align stage."""
 
@@ -25,4 +34,4 @@ class Worker(Config):
     max_tokens: int = Field(512, ge=1, description="of its longest answer, where a run asks it")
     limit: int | None = Field(None, ge=1, description="at most so many documents, the first by the hash of their id")
     lora: int = Field(0, ge=0, description="rank of LoRA on all linear layers; 0 trains all weights")
-    train: Train = Train(tokens=2_000_000, lr=1e-3, seq_len=1024, batch_tokens=8192)
+    train: Tuning = Tuning()

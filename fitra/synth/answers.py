@@ -13,6 +13,7 @@ from typing import Any
 
 from fitra import llm
 from fitra.artifacts import canonical_json, open_stage, read_manifest, worst_licence
+from fitra.llm.verdict import few
 from fitra.recipe import Answer, Instruct
 from fitra.synth import ask, compare, gates, plan, shards, sources
 from fitra.synth.schemas import INSTRUCTION_SCHEMA
@@ -128,7 +129,7 @@ def ask_all(
     """Ask those that are no rows of evaluation sets; the others are refused unasked."""
     for q, hit in zip(questions, benchmarks.find(texts), strict=True):
         if hit:
-            q.state, q.reason = "refused", f"benchmark: {gates.few([hit])}"
+            q.state, q.reason = "refused", f"benchmark: {few([hit])}"
 
     def judge(asked: Sequence[ask.Question], pairs: Sequence[gates.Asked]) -> list[list[gates.Verdict]]:
         return gates.answers(pairs, cfg, [q.lang for q in asked], [q.nonce for q in asked])

@@ -20,6 +20,7 @@ from fitra import llm
 from fitra.artifacts import digest
 from fitra.errors import FitraError
 from fitra.llm.prices import cost
+from fitra.llm.verdict import complaint, few
 from fitra.synth import gates
 
 __all__ = ["PROMPT_VERSION", "Asker", "Question", "between", "fill", "identity_of", "nonce_of", "prompt", "settled"]
@@ -206,7 +207,7 @@ class Asker:
     ) -> None:
         for q in pending:
             error = errors.get(q.id, "no reply")
-            q.state, q.reason, q.complaint = "quarantine", error, f"- {gates.few([error.removeprefix('parse: ')])}"
+            q.state, q.reason, q.complaint = "quarantine", error, f"- {few([error.removeprefix('parse: ')])}"
         for (q, draw, asked), verdicts in zip(came, judge([c[0] for c in came], [c[2] for c in came]), strict=True):
             if q.state == "accept":
                 if all(v.passed for v in verdicts):
@@ -217,7 +218,7 @@ class Asker:
                 q.state, q.reason, q.complaint = "accept", "", ""
                 q.found.append((draw, asked.answer))
             else:
-                q.state, q.reason = "refused", gates.complaint(verdicts) or "not judged"
+                q.state, q.reason = "refused", complaint(verdicts, ":") or "not judged"
                 q.complaint = gates.told(verdicts)
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from fitra import llm
 from fitra.artifacts import Stage, open_stage, read_manifest, worst_licence
+from fitra.llm.verdict import few
 from fitra.recipe import Instruct
 from fitra.synth import answers, ask, compare, gates, plan, shards, topics
 from fitra.synth.schemas import INSTRUCTION_SCHEMA, TOPIC_SCHEMA
@@ -138,7 +139,7 @@ def _answered(
         answers.ask_all(cfg, asker, asked, [q.source for q in asked], benchmarks)
     else:
         for q, hit in zip(asked, benchmarks.find([q.source for q in asked]), strict=True):
-            q.state, q.reason = ("refused", f"benchmark: {gates.few([hit])}") if hit else ("accept", "")
+            q.state, q.reason = ("refused", f"benchmark: {few([hit])}") if hit else ("accept", "")
     for part in shards.groups(list(zip(rows, questions, strict=True)), shards.SHARD_ROWS):
         good = [x for row, q in part for x in _instructions(row, q, asker, licence)]
         tables = {

@@ -18,6 +18,7 @@ import pyarrow as pa
 from fitra import llm
 from fitra.artifacts import DOCUMENT_SCHEMA, canonical_json, open_stage, read_manifest, worst_licence
 from fitra.llm.chunk import chunks
+from fitra.llm.verdict import few
 from fitra.recipe import Translate
 from fitra.signals import language
 from fitra.synth import ask, gates, plan, shards, sources, spans
@@ -176,7 +177,7 @@ class _Job:
         state, reason = "accept", ""
         failed = [q for q in questions if q.state != "accept"]
         if foreign:
-            state, reason = "refused", f"language: {gates.few([foreign])}, not {self.cfg.source}"
+            state, reason = "refused", f"language: {few([foreign])}, not {self.cfg.source}"
         elif not questions:
             state, reason = "refused", "empty: nothing to translate"
         elif failed:

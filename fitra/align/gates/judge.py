@@ -17,15 +17,16 @@ from fitra import arabic
 from fitra.align import masking
 from fitra.align.gates import pairs as figures
 from fitra.align.gates import text
+from fitra.align.gates.beside import recited, unasked
 from fitra.align.gates.names import names
 from fitra.align.gates.verdict import Pair, Verdict, few
 from fitra.policy import Policy
 from fitra.signals import contamination, dialect, language, letters, personal, toxicity
-from fitra.signals.view import View
+from fitra.signals.view import View, view
 
 __all__ = ["GATES_VERSION", "judge", "judge_all"]
 
-GATES_VERSION = 2  # goes into fingerprints: change it with any gate or list
+GATES_VERSION = 3  # goes into fingerprints: change it with any gate or list
 EXACT = ("code", "quran", "hadith", "formula")  # protected byte for byte where nobody masked; others by their words
 BLAME = 0.5  # rise of the toxicity rules by a word of blame that the original does not have
 MIN_WORDS = 8  # fewer say nothing about dialect
@@ -80,8 +81,8 @@ def _batch(
     before, after = [p.original for p in given], [p.rewrite for p in given]
     removed, added = ["\n".join(p.removed) for p in given], ["\n".join(p.added) for p in given]
     w = figures.look(before, after, removed, added)
-    first = int(w.of.bounds[2 * n])  # originals and rewrites alone
-    sides = View(w.of.texts[: 2 * n], w.of.folded[: 2 * n], w.of.vocab, w.of.ids[:first], w.of.bounds[: 2 * n + 1])
+    of, first = w.whole, int(w.whole.bounds[2 * n])  # originals and rewrites alone
+    sides = View(of.texts[: 2 * n], of.folded[: 2 * n], of.vocab, of.ids[:first], of.bounds[: 2 * n + 1])
     rows: list[list[Verdict]] = [[] for _ in given]
 
     def gate(
@@ -128,18 +129,21 @@ def _batch(
     gate("passage_lost", kept.lost, "passage_lost_max", [f"{k:.0f} words" for k in kept.lost])
     gate("passage_new", kept.new, "passage_new_max", [f"{k:.0f} words" for k in kept.new])
     gate("unfinished", [float(_unfinished(p)) for p in given], "unfinished", ["cut off"] * n)
-    said = text.leaks(before, after)
+    short = (kept.new > 1) & (kept.new <= t["passage_new_max"])
+    said = [
+        a + b + c
+        for a, b, c in zip(text.leaks(before, after), recited(w, policy), unasked(w, after, short, policy), strict=True)
+    ]
     gate("leaks", [len(s) for s in said], "leaks", [few(s) for s in said])
     gate("repeats", figures.repeats(w).astype(np.float64), "repeats_max", none)
     rises = _rules(given, w)
     gate("toxicity", [r for r, _ in rises], "toxicity_rise", [h for _, h in rises])
-    level = toxicity.overall(sides).astype(np.float64)
-    gate("toxicity_overall", level[n:] - level[:n], "toxicity_overall_rise", none)
+    gate("toxicity_overall", _overall(given, sides, t["toxicity_overall_rise"]), "toxicity_overall_rise", none)
     fresh = _personal(before, after)
     gate("personal", fresh, "personal_new", [f"{f} new" for f in fresh])
     if benchmarks is not None:
-        recited = _recited(sides, n, benchmarks)
-        gate("benchmark", [len(r) for r in recited], "benchmark_new", [few(r) for r in recited])
+        known = _recited(sides, n, benchmarks)
+        gate("benchmark", [len(r) for r in known], "benchmark_new", [few(r) for r in known])
     return rows
 
 
@@ -274,6 +278,26 @@ def _rules(given: Sequence[Pair], w: figures.Words) -> list[tuple[float, str]]:
         # Words of blame are ordinary in their place («المجرم أمام القاضي»); the original must have them.
         out.append((BLAME, f"{heading} {few(blamed[i])}".strip()) if blamed[i] and rise < BLAME else (rise, heading))
     return out
+
+
+def _overall(given: Sequence[Pair], sides: View, limit: float) -> Floats:
+    """Rise of the trained scorer, (n,); against the original without what was declared removed where that is worse.
+
+    The scorer weighs a text as a whole: what is left of one without its harmless boilerplate was as bad before.
+    """
+    n = len(given)
+    level = toxicity.overall(sides).astype(np.float64)
+    before = level[:n].copy()
+    look = [i for i in np.flatnonzero(level[n:] - before > limit).tolist() if given[i].removed]
+    if look:
+        rest = []
+        for i in look:
+            text = given[i].original
+            for gone in given[i].removed:
+                text = text.replace(gone, " ")
+            rest.append(text)
+        before[look] = np.maximum(before[look], toxicity.overall(view(rest)))
+    return np.asarray(level[n:] - before)
 
 
 def _personal(before: Sequence[str], after: Sequence[str]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from difflib import SequenceMatcher
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from fitra.align.gates import words
 from fitra.align.gates.pairs import ORIGINAL, REWRITE, Found, Ints, Words, any_of, count, named, near
 
-__all__ = ["names"]
+__all__ = ["bones", "kin", "names"]
+
+_PLACE = 6  # words of one side that may stand in the place of words of the other
 
 
 def names(w: Words) -> tuple[Found, Found]:
@@ -34,26 +37,35 @@ def names(w: Words) -> tuple[Found, Found]:
     fewer, more = perhaps & (o - gone > r), perhaps & (r - put > o)
     lost = named(counts, fewer & certain & (r == 0), listed, w.n)
     new = named(counts, more & certain & (o == 0), listed, w.n)
-    # A swap: one went, another came; spellings of one word are none.
+    # A swap: one went, another came; spellings of one word are none, nor are forms of one that is no certain name.
+    any_fewer, any_more = o - gone > r, r - put > o
     both = any_of(counts.pair, fewer, w.n) & any_of(counts.pair, more, w.n) if w.n else fewer
     for p in np.flatnonzero(both).tolist():
         at = slice(*np.searchsorted(counts.pair, [p, p + 1]).tolist())  # pairs ascend
-        came = [listed[k] for k in counts.key[at][more[at]].tolist()]
-        went = [listed[k] for k in counts.key[at][fewer[at]].tolist()]
+        sure = {listed[k] for k in counts.key[at][certain[at]].tolist()}
+        went, came, all_went, all_came = (
+            [listed[k] for k in counts.key[at][which[at]].tolist()] for which in (fewer, more, any_fewer, any_more)
+        )
         few = len(went) * len(came) <= 400  # another text has no spellings of this one
         alike = [(a, b) for a in went for b in came if _alike(a, b)] if few else []
-        a = [x for x in went if x not in {y for y, _ in alike}]
-        b = [x for x in came if x not in {y for _, y in alike}]
+        a, b = [x for x in went if x not in {y for y, _ in alike}], [x for x in came if x not in {y for _, y in alike}]
+        if few and len(all_went) * len(all_came) <= 400:
+            a = [x for x in a if x in sure or not any(kin(x, y) for y in all_came)]
+            b = [x for x in b if x in sure or not any(kin(x, y) for y in all_went)]
         if a and b:
             lost[p], new[p] = a, b
         else:
             lost[p], new[p] = [x for x in lost[p] if x in a], [x for x in new[p] if x in b]
-    # One of several mentions went: what stands in its place?
-    for p in np.unique(counts.pair[fewer & certain & (r > 0)]).tolist():
+    # A name went and something that is no name by its look came in its place, or the other way round; or one of several
+    # mentions went.
+    known = words.beside_names()
+    strong = certain | np.array([x in known for x in listed], dtype=bool)[counts.key]
+    look = (fewer & certain) | (strong & ((fewer & (r == 0)) | (more & (o == 0))))
+    for p in np.unique(counts.pair[look]).tolist():
         if not lost[p] and not new[p]:
             at = slice(*np.searchsorted(counts.pair, [p, p + 1]).tolist())
-            gone_here = {listed[k] for k in counts.key[at][(fewer & certain)[at]].tolist()}
-            lost[p], new[p] = _in_place(w, p, gone_here)
+            keys = [{listed[k] for k in counts.key[at][(look & side)[at]].tolist()} for side in (fewer, more)]
+            lost[p], new[p] = _in_place(w, p, *keys)
     aliases = words.lexicon().aliases
     for p in range(w.n):
         for found, side in ((lost[p], REWRITE), (new[p], ORIGINAL)):
@@ -70,21 +82,50 @@ def _span(w: Words, p: int, side: int) -> slice:
     return slice(int(w.of.bounds[first]), int(w.of.bounds[first + 1]))
 
 
-def _in_place(w: Words, p: int, went: set[str]) -> tuple[list[str], list[str]]:
-    """Names of `went` in whose place other words stand, and these words."""
-    sides = []
-    for side in (ORIGINAL, REWRITE):
-        sides.append([w.facts[i].key for i in w.of.ids[_span(w, p, side)].tolist()])
-    a, b = sides
+def _in_place(w: Words, p: int, went: set[str], came: set[str]) -> tuple[list[str], list[str]]:
+    """(lost, new): names of `went` in whose place other words stand, names of `came` in the place of other words."""
+    a, b = ([w.facts[i] for i in w.of.ids[_span(w, p, side)].tolist()] for side in (ORIGINAL, REWRITE))
+    head = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x.key != y.key), min(len(a), len(b)))
+    a, b = a[head:], b[head:]
+    same = zip(a[::-1], b[::-1], strict=False)
+    tail = next((i for i, (x, y) in enumerate(same) if x.key != y.key), min(len(a), len(b)))
+    a, b = a[: len(a) - tail], b[: len(b) - tail]
     lost: list[str] = []
     new: list[str] = []
-    for tag, i, j, k, m in SequenceMatcher(None, a, b, False).get_opcodes():
-        if tag == "replace" and j - i <= 6 and m - k <= 6:
-            gone, came = went & set(a[i:j]) - set(b[k:m]), [x for x in b[k:m] if x and x not in a[i:j]]
-            if gone and came and not any(_alike(x, y) for x in gone for y in came):
-                lost += gone
-                new += came
+    keys = [f.key for f in a], [f.key for f in b]
+    for tag, i, j, k, m in SequenceMatcher(None, *keys, False).get_opcodes():
+        if tag != "replace" or j - i > _PLACE or m - k > _PLACE:
+            continue
+        gone, fresh = (
+            [x for x in here if x and x not in other]
+            for here, other in zip((keys[0][i:j], keys[1][k:m]), keys[::-1], strict=True)
+        )
+        # An adjective with its article is no name, however rare.
+        named = {f.key for f in a[i:j] if f.key in went and not f.article and f.key not in keys[1][k:m]}
+        called = {f.key for f in b[k:m] if f.key in came and not f.article and f.key in fresh}
+        if ((named and fresh) or (called and gone)) and not _respelt(keys[0][i:j], keys[1][k:m]):
+            lost += gone or sorted(named)
+            new += fresh
     return lost, new
+
+
+def _respelt(a: list[str], b: list[str]) -> bool:
+    """Whether what stands in the place of some words is them in another spelling or form, apart or together."""
+    if SequenceMatcher(None, "".join(a), "".join(b), False).ratio() >= 0.7:
+        return True
+    return any(_alike(x, y) or kin(x, y) for x in a for y in b)
+
+
+def kin(a: str, b: str) -> bool:
+    """Forms of one root, by the look of it: the consonants of one in those of the other («كرّم», «تكريم»)."""
+    x, y = bones(a), bones(b)
+    return min(len(x), len(y)) > 2 and (x in y or y in x)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def bones(word: str) -> str:
+    """The consonants of a word, foreign g in one spelling."""
+    return word.translate(_LONG_VOWELS)
 
 
 _LONG_VOWELS = str.maketrans("جقك", "غغغ", "اويهءئؤ")
@@ -99,8 +140,7 @@ def _alike(a: str, b: str) -> bool:
         return False  # «حسن» is not «حسين»
     if len(a) == len(b) and {x + y for x, y in zip(a, b, strict=True) if x != y} <= {"وي", "يو"}:
         return True  # «شؤون», «شئون»
-    bones = a.translate(_LONG_VOWELS), b.translate(_LONG_VOWELS)
-    if bones[0] == bones[1] and len(bones[0]) > 2:
+    if bones(a) == bones(b) and len(bones(a)) > 2:
         return True
     return a[0] == b[0] and min(len(a), len(b)) > 5 and SequenceMatcher(None, a, b, False).ratio() >= 0.86
 
@@ -112,7 +152,7 @@ def _after_cues(w: Words) -> Ints:
     for i in np.flatnonzero(cue).tolist():
         for step in range(1, 4):
             f = near(w, i, step)
-            if f is None:
+            if f is None or f.stop:  # «المدير الذي قام»
                 break
             if (f.article or f.cue == 1) and cue[i] == 1 and step < 3:
                 continue  # the adjective of a title, or another title

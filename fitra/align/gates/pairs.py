@@ -7,12 +7,15 @@ not in the rewrite is lost; what is in the rewrite beyond the additions and not 
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fitra.align.gates import words
 from fitra.signals import repetition
@@ -24,6 +27,12 @@ Flags = npt.NDArray[np.bool_]
 
 ORIGINAL, REWRITE, REMOVED, ADDED = range(4)
 _LOOP = 6  # words
+_CUT = re.compile(r"(?<=[\u0621-\u065f])[-\u2010]\n(?=[\u0621-\u064a])")
+_TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,300}>")
+_ENTITY = re.compile(r"&(?:[A-Za-z]{2,8}|#\d{1,6});")
+_ARABIC, _LATIN = "\u0620-\u065f\u066e-\u06d3", "a-z\u00df-\u024f"
+_MEETING = rf"\d[{_ARABIC}{_LATIN}]|[{_ARABIC}{_LATIN}]\d|[{_ARABIC}][{_LATIN}]|[{_LATIN}][{_ARABIC}]"
+_RUN = re.compile(rf"\d+|[{_LATIN}]+|[^\d{_LATIN}]+")
 Found = list[list[str]]  # per pair, the keys
 
 
@@ -31,7 +40,8 @@ Found = list[list[str]]  # per pair, the keys
 class Words:
     """Facts of the occurrences of a batch: texts are originals, rewrites, removals, additions, n of each."""
 
-    of: View
+    whole: View  # words as they stand
+    of: View  # words parted where the script changes
     n: int
     facts: list[words.Fact]  # per different word
     pair: Ints  # (occurrences,)
@@ -42,9 +52,9 @@ class Words:
         """(key per different word, -1 for none; the names of the keys) of one field of `words.Fact`."""
         if name not in self.keys:
             at = words.Fact._fields.index(name)
-            names: dict[str, int] = {"": -1}
-            ids = [names.setdefault(str(f[at]), len(names) - 1) for f in self.facts]
-            self.keys[name] = np.array(ids, dtype=np.int64), list(names)[1:]
+            values: list[str] = [f[at] for f in self.facts]  # type: ignore[misc]
+            names = {v: i for i, v in enumerate(v for v in dict.fromkeys(values) if v)}
+            self.keys[name] = np.array([names.get(v, -1) for v in values], dtype=np.int64), list(names)
         return self.keys[name]
 
     def flag(self, name: str) -> Flags:
@@ -54,12 +64,51 @@ class Words:
 
 
 def look(originals: Sequence[str], rewrites: Sequence[str], removed: Sequence[str], added: Sequence[str]) -> Words:
-    """One view of all sides of n pairs."""
+    """One view of all sides of n pairs, mark-up aside."""
     n = len(originals)
-    of = view(pa.array([*originals, *rewrites, *removed, *added], pa.large_string()))
+    tags = [set(_TAG.findall(t)) if "<" in t else set[str]() for t in originals]
+    texts = [_plain(t, tags[i % n]) for i, t in enumerate((*originals, *rewrites, *removed, *added))]
+    whole = view(pa.array(texts, pa.large_string()))
+    of = parted(whole)
     owner = np.repeat(np.arange(4 * n), of.n_words)
     facts = [words.fact(w) for w in of.vocab.to_pylist()]
-    return Words(of, n, facts, owner % max(n, 1), (owner // max(n, 1)).astype(np.int8))
+    return Words(whole, of, n, facts, owner % max(n, 1), (owner // max(n, 1)).astype(np.int8))
+
+
+def _plain(text: str, tags: set[str]) -> str:
+    """A text without the original's tags (new ones are new words), entities as the signs that they stand for, and
+    with words joined that a line's end cuts («ال-», «صومال»)."""
+    if "-\n" in text:
+        text = _CUT.sub("", text)
+    if tags and "<" in text:
+        text = _TAG.sub(lambda m: " " if m[0] in tags else m[0], text)
+    return _ENTITY.sub(lambda m: html.unescape(m[0]), text) if "&" in text else text
+
+
+def parted(of: View) -> View:
+    """A view whose words end where letters meet digits, or Arabic letters Latin ones.
+
+    «الساعة5» and «الساعة 5» are the same words then: a rewriter that puts a space there has brought nothing new.
+    `texts` and `folded` stay as they are.
+    """
+    mixed = np.flatnonzero(pc.match_substring_regex(of.vocab, _MEETING).to_numpy(zero_copy_only=False))
+    if not len(mixed):
+        return of
+    listed: list[str] = of.vocab.to_pylist()
+    known = {w: i for i, w in enumerate(listed)}
+    pieces = [[known.setdefault(x, len(known)) for x in _RUN.findall(listed[i])] for i in mixed.tolist()]
+    sizes = np.ones(len(listed), dtype=np.int64)
+    sizes[mixed] = [len(p) for p in pieces]
+    # All words in one table, each with its pieces from `first` on.
+    table = np.repeat(np.arange(len(listed)), sizes)
+    first = np.cumsum(sizes) - sizes
+    for i, p in zip(mixed.tolist(), pieces, strict=True):
+        table[first[i] : first[i] + len(p)] = p
+    several = sizes[of.ids]
+    behind = np.concatenate(([0], np.cumsum(several)))
+    within = np.arange(behind[-1]) - np.repeat(behind[:-1], several)
+    ids = table[np.repeat(first[of.ids], several) + within].astype(np.int32)
+    return View(of.texts, of.folded, pa.array(list(known), pa.large_string()), ids, behind[of.bounds])
 
 
 @dataclass(frozen=True)
@@ -170,12 +219,6 @@ def dates(w: Words) -> tuple[Found, Found]:
 def units(w: Words) -> tuple[Found, Found]:
     """(lost, new) numbers with their units: «30 كم», «ثلاثة ملايين ريال»."""
     found: list[tuple[int, str]] = []
-    glued, glued_names = w.column("glued")
-    key = glued[w.of.ids]
-    for i in np.flatnonzero(key >= 0).tolist():
-        number, unit = w.facts[w.of.ids[i]].number, glued_names[key[i]]
-        if unit not in ("m", "hijri") or len(number) != 4:  # «2014م», «1436هـ»: an era, often left out
-            found.append((i, f"{number} {unit}"))
     column, names = w.column("unit")
     key = column[w.of.ids]
     on = np.flatnonzero(key >= 0)
@@ -184,7 +227,8 @@ def units(w: Words) -> tuple[Found, Found]:
     ids = w.of.ids
     for i in on[numbers[ids[np.maximum(on - 1, 0)]]].tolist() if len(on) else []:
         before = near(w, i, -1)
-        if before and before.number and not (len(before.number) == 4 and names[key[i]] in ("m", "hijri", "common_era")):
+        era = before and len(before.number) == 4 and names[key[i]] in ("m", "hijri", "common_era")  # often left out
+        if before and before.number and not era:
             unit = names[key[i]]
             if unit == "kilo":  # «كيلو جرام»; alone it is metres or grams
                 after = near(w, i, 1)

@@ -17,7 +17,8 @@ from fitra.signals import toxicity
 
 __all__ = ["ends", "leaks", "links", "number_counts", "numbers", "toxic_rise", "unsaid"]
 
-_NUMBER = re.compile(r"\d+(?:[.,:/\-٫٬،]\d+)*(?:[ \u00a0]?[%٪]| ?(?:بال|في ال)م(?:ئ|ائ|ي|اي)[ةه](?!\w))?")
+# A digit alone first: `re` skips quickly to a set of characters, not to one that repeats.
+_NUMBER = re.compile(r"\d\d*(?:[.,:/\-٫٬،]\d+)*(?:[ \u00a0]?[%٪]| ?(?:بال|في ال)م(?:ئ|ائ|ي|اي)[ةه](?!\w))?")
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _DECIMAL = re.compile(r"\d{1,3}[,:]\d{1,2}")
 _URL = re.compile(r"(?:https?://|ftp://|www\.)[^\s<>«»\"⟦⟧]+", re.I)
@@ -47,12 +48,17 @@ _LEAKS = "|".join(
         r"|هل (?:تريد|ترغب|تود)(?: مني)? (?:أن|في) (?:أ|إجراء|تعديل)",
         r"\b[Aa]s an (?:AI|ai|language)|\bI(?:'m| am) (?:sorry|unable|not able)|\b[Ll]et me know if|\bI hope this",
         r"\b(?:I|i) (?:can(?:no|')t|can’t|won't|will not|must decline|apologi[sz]e)",
+        # Another form than plain text: JSON, tags, signs that steer a terminal or turn the reading direction around.
+        r"^\s*(?:```\w*\s*)?[\[{]\s*(?:\{\s*)?\"[^\"\n]{1,40}\"\s*[:,]",
+        r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>\n]{0,100})?/?>",
+        "[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]",
         r"<\|?(?:im_start|im_end|endoftext|assistant|system|user|eot_id)\|?>|\[/?INST\]|</?think>|⟦|⟧|<<<|>>>",
     ]
 )
 _LEAK_AT = re.compile(_LEAKS, re.I | re.M)
 _LEAK_ANY = "(?im)" + _LEAKS
 _WORD = re.compile(r"\w+")
+_UNSEEN_END = re.compile(rf"[\s{arabic.INVISIBLE}]+\Z")
 _SENTENCE = re.compile(r"[.!?؟؛;\n…]+")  # as the toxicity rules split
 
 
@@ -158,7 +164,7 @@ def matches(texts: Sequence[str], pattern: str) -> Any:
 
 def ends(text: str) -> tuple[str, bool]:
     """The last word, folded, and whether the text comes to an end there."""
-    tail = text[-200:].rstrip()
+    tail = _UNSEEN_END.sub("", text[-200:])
     found = _WORD.findall(arabic.fold(tail, "compare"))
     return (found[-1] if found else ""), bool(tail) and not tail[-1].isalnum() and tail[-1] not in ",،-"
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
+from fitra.llm.verdict import Verdict, complaint, few
 from fitra.policy import Policy
 
 __all__ = ["Outcome", "Pair", "Verdict", "ask", "complaint", "few", "outcome"]
-
-_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff⟦⟧<>{}]")
-SHOWN, LENGTH = 5, 40  # findings named in a detail, characters of each
 
 
 @dataclass(frozen=True)
@@ -31,21 +27,6 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One gate on one pair. `detail` names what was found, for a retry and for reviewers."""
-
-    gate: str
-    passed: bool
-    figure: float
-    threshold: float
-    detail: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, without an empty detail."""
-        return {k: v for k, v in asdict(self).items() if k != "detail" or v}
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What becomes of a pair: accept, retry, keep_original, quarantine or drop; why; and what to tell the worker."""
 
@@ -53,12 +34,6 @@ class Outcome:
     reason: str
     complaint: str = ""
     gates: tuple[str, ...] = field(default=())
-
-
-def few(items: Sequence[str]) -> str:
-    """Some findings for a detail: corpus text, so cut short and without anything that steers a reader or a model."""
-    shown = [_UNSHOWN.sub("", " ".join(i.split()))[:LENGTH] for i in sorted(set(items))[:SHOWN]]
-    return ", ".join(s for s in shown if s)
 
 
 # What the worker is told. {detail} stands in quotation marks: it is material, not an instruction.
@@ -88,11 +63,6 @@ _TOLD = {
     "benchmark": "فيه نص من اختبارات معروفة ليس في الأصل؛ احذفه.",
     "claims": "تغيّر المعنى: «{detail}»؛ أعد المعنى كما في الأصل.",
 }
-
-
-def complaint(verdicts: Sequence[Verdict]) -> str:
-    """The refusals in words, for the reason of a row; '' when all passed."""
-    return "; ".join(f"{v.gate} {v.detail or f'{v.figure:g}'}" for v in verdicts if not v.passed)
 
 
 def ask(verdicts: Sequence[Verdict]) -> str:

@@ -19,12 +19,12 @@ from fitra.signals.stopwords import stop_words
 
 __all__ = ["Fact", "Lexicon", "common_stems", "fact", "forms", "lexicon", "stem", "value_of"]
 
-_STRETCHED = re.compile(r"(.)\1{2,}")
+_STRETCHED = re.compile("([\u0621-\u064a])\\1{2,}")
 _HEAD = re.compile(r"^(?:[وف]?(?:[بك]?ال|لل)(?=...)|[وف](?=....))")
 _ENDING = re.compile(r"(?<=...)(?:هما|ها|هم|ات|ون|ين|ان|ه|ا|ي)$")
 _VERB = re.compile("^س?[يتن](?=...)")
 _PLURAL = re.compile("(?:ه|ين|ون|ات)$")
-_DIGITS = re.compile(r"([0-9]+)([^\W\d_]*)")
+_DIGITS = re.compile("[0-9]+")
 _LATIN = re.compile(r"[a-z\u00df-\u024f][a-z\u00df-\u024f'’-]{2,}")
 _ARABIC = re.compile(r"[\u0621-\u064a\u066e-\u06d3]{3,}")
 _VARIANT = re.compile("امريك|انكليز|انغليز|انقليز")
@@ -41,7 +41,6 @@ class Fact(NamedTuple):
     number: str  # value as digits
     spelt: str  # the value of a number word
     unit: str
-    glued: str  # the unit written onto the digits: «1436هـ»
     negation: bool
     cue: int  # 1 a title, 2 a kind of place, 3 «عبد»
     weekday: str
@@ -50,6 +49,9 @@ class Fact(NamedTuple):
     speech: bool
     article: bool
     stop: bool
+
+
+_NOTHING = Fact("", "", "", "", "", "", "", False, 0, "", "", "", False, False, False)
 
 
 class Lexicon(NamedTuple):
@@ -111,9 +113,15 @@ def common_stems() -> frozenset[str]:
     return frozenset(resources.files("fitra.align.gates").joinpath("common.txt").read_text("utf-8").split())
 
 
+@functools.cache
+def beside_names() -> frozenset[str]:
+    """Words that stand where names stand, though they may look like common ones (made by `learn_names`)."""
+    return frozenset(resources.files("fitra.align.gates").joinpath("names.txt").read_text("utf-8").split())
+
+
 def stem(word: str) -> str:
     """A rough stem of a folded word, so that a changed clitic or ending is not a lost word."""
-    return _ENDING.sub("", _HEAD.sub("", _STRETCHED.sub(r"\1", word)))
+    return _ENDING.sub("", _HEAD.sub("", word))
 
 
 def _variant(m: re.Match[str]) -> str:
@@ -154,15 +162,12 @@ def value_of(word: str) -> str:
 def fact(word: str) -> Fact:
     """Everything the gates ask of one folded word."""
     lex = lexicon()
+    word = _STRETCHED.sub(r"\1", word)
     stop = word in stop_words()
-    digits = _DIGITS.fullmatch(word)
-    if digits:
-        glued = lex.units.get(digits[2], "") if digits[2] else ""
-        return Fact(
-            "", "", "", "", digits[1].lstrip("0") or "0", "", "", glued, False, 0, "", "", "", False, False, False
-        )
+    if _DIGITS.fullmatch(word):
+        return _NOTHING._replace(number=word.lstrip("0") or "0")
     if len(word) > 40:
-        return Fact(word[:40], "", "", "", "", "", "", "", False, 0, "", "", "", False, False, False)
+        return _NOTHING._replace(stem=word[:40])
     shapes = forms(_VARIANT.sub(_variant, word))
     arabic_word = bool(_ARABIC.fullmatch(word))
     # A name has its article or has it not: «ولله الحمد» is not حمد.
@@ -194,17 +199,18 @@ def fact(word: str) -> Fact:
         verbs = {_VERB.sub("", x) for x in map(stem, shapes)}
         if not usual and not verbs & common_stems():
             rare = stem(shapes[-1])
+        else:
+            rare = next((f for f in shapes if f in beside_names() and f"ال{f}" not in shapes), "")
     if word == "عبد":  # half a name
-        return Fact("", "", "", "", "", "", "", "", False, 3, "", "", "", False, False, False)
+        return _NOTHING._replace(cue=3)
     return Fact(
         base if len(base) > 2 else "",
         name,
-        name or rare or (base if len(base) > 2 else ""),
+        name or rare or (base if len(base) > 2 and not lex.connectives & set(shapes) else ""),
         rare,
         number,
         number,
         unit,
-        "",
         deny,
         next((lex.cues[f] for f in shapes[:2] if f in lex.cues), 0),
         weekday,

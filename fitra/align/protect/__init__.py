@@ -19,7 +19,7 @@ def find(text: str, verses: Verses | None = None) -> list[Protected]:
     Where two meet they become one, of the kind that comes first in KINDS: nothing of either is left open.
     """
     found = [*by_form(text), *hadith(text), *poetry(text), *(verses.find(text) if verses else ())]
-    return list(_joined(text, found))
+    return list(_joined(text, found)) if found else []
 
 
 def _joined(text: str, found: Iterable[Protected]) -> Iterable[Protected]:

@@ -37,16 +37,22 @@ _FORMULA = re.compile(
     rf"|(?<![\w$/.,@?&=:%-])[A-Za-z0-9(√∑∫∂∆α-ω][{_MATHS} ]{{0,60}}[=≈≤≥≠→⇌⟶] ?[{_MATHS}]"
     rf"[{_MATHS} ]{{0,60}}(?<=[A-Za-z0-9)²³⁰-⁹₀-₉α-ω])",
 )
+_FORMULA_SIGN = re.compile(r"[$\\=≈≤≥≠→⇌⟶]")
 _TLD = "com|net|org|edu|gov|info|io|tv|me|co|sa|eg|ae|qa|kw|jo|lb|ma|tn|dz|iq|sy|uk|fr|de"
+# Begins with a set of characters, whatever the form: only then does `re` skip quickly what cannot begin a match. So
+# what stands before comes as a look behind.
 _URL = re.compile(
-    r"(?:https?://|ftp://|www\.)[^\s<>«»\"⟦⟧]{1,2000}|\]\([^()\s]{1,1000}\)"
-    # The look behind comes after the first letter: only then does `re` skip quickly what cannot begin a match.
-    r"|[A-Za-z0-9](?<![\w.+-][A-Za-z0-9])[\w.+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,6}"
-    r"|[A-Za-z0-9](?<![\w.-][A-Za-z0-9])[A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9-]{1,63}){0,5}"
-    rf"\.(?:{_TLD})\b(?:/[^\s<>«»\"⟦⟧]{{0,2000}})?",
-    re.I | re.A,
+    r"[A-Za-z0-9\]](?:"
+    r"(?:(?<=[Hh])(?i:ttps?://)|(?<=[Ff])(?i:tp://)|(?<=[Ww])(?i:ww\.))[^\s<>«»\"⟦⟧]{1,2000}"
+    r"|(?<=\])\([^()\s]{1,1000}\)"
+    r"|(?<!\])(?:"
+    r"(?<![\w.+-][A-Za-z0-9])[\w.+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,6}"
+    r"|(?<![\w.-][A-Za-z0-9])[A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9-]{1,63}){0,5}"
+    rf"\.(?i:{_TLD})\b(?:/[^\s<>«»\"⟦⟧]{{0,2000}})?))",
+    re.A,
 )
-_NUMBER = re.compile(r"\d+(?:[.,:/\-٫٬]\d+)+")
+# A mark of direction beside the sign shows the parts in another order («5.‏2» reads as 2.5): without it another number.
+_NUMBER = re.compile(r"\d\d*(?:[\u200e\u200f]?[.,:/\-٫٬][\u200e\u200f]?\d+)+")
 _ORDINAL = (
     "(?:ال)?(?:[أا]ولى|ثانية|ثالثة|رابعة|خامسة|سادسة|سابعة|ثامنة|تاسعة|عاشرة|حادية|عشر[وي]ن|ثلاث[وي]ن|[أا]ربع[وي]ن"
     r"|خمس[وي]ن|ست[وي]ن|سبع[وي]ن|ثمان[وي]ن|تسع[وي]ن|مائة)(?: (?:عشرة?|بعد المائة|وال[^\W\d_]+[وي]ن))?\b"
@@ -55,6 +61,7 @@ _ARTICLE = (
     rf"م{_M}ا{_M}د{_M}[ةه]{_M}[ \t]*(?:رقم[ \t]*)?[(\[]?[ \t]*(?:\d+|{_ORDINAL})"
     r"(?:[ \t]*/[ \t]*\d+)?(?:[ \t]*مكرر)?[ \t]*[)\]]?"
 )
+_LAW_HINT = re.compile(rf"م{_M}ا{_M}د{_M}[ةه]")
 _LAW_LINE = re.compile(rf"^[ \t*#•_(\[]*(?:ال)?{_ARTICLE}[ \t]*(?=[:.\-–—)\]*_]|$)", re.M)
 _LAW_PART = re.compile(rf"^[ \t*#•_(\[]*(?:(?:ال)?{_ARTICLE}|(?:ال)?(?:باب|فصل|قسم)[ \t]+{_ORDINAL})", re.M)
 _LAW_CITED = re.compile(rf"\b[وف]?[بل]?(?:ال|لل)?{_ARTICLE}")
@@ -68,7 +75,7 @@ _LONGEST_ARTICLE = 5000  # characters
 def _law(text: str) -> Iterator[Protected]:
     """Articles from their heading to the next one or an empty line; elsewhere the reference, and what it is said to
     provide («تنص المادة 5 على أن ...») to the end of the sentence."""
-    if "ماد" not in text:
+    if not _LAW_HINT.search(text):
         return
     end = 0
     for m in _LAW_LINE.finditer(text):
@@ -104,7 +111,7 @@ def _tagged(text: str) -> Iterator[Protected]:
 
 def by_form(text: str) -> Iterator[Protected]:
     """All spans known by their form, in no order; they may overlap."""
-    patterns = [(_NUMBER, "number"), (_QUOTE, "quote")]
+    patterns = [(_NUMBER, "number"), (_QUOTE, "quote"), (_URL, "url")]
     # One look for a sign that a pattern cannot do without is cheaper than the pattern.
     if "⟦" in text or "⟧" in text:
         patterns.append((_PLACEHOLDER, "placeholder"))
@@ -112,10 +119,8 @@ def by_form(text: str) -> Iterator[Protected]:
         patterns.append((_CODE, "code"))
     if "﴿" in text or "{" in text:
         patterns.append((_QURAN, "quran"))
-    if any(c in text for c in "$\\=≈≤≥≠→⇌⟶"):
+    if _FORMULA_SIGN.search(text):
         patterns.append((_FORMULA, "formula"))
-    if "." in text or "](" in text:
-        patterns.append((_URL, "url"))
     for pattern, kind in patterns:
         for m in pattern.finditer(text):
             end = m.end()

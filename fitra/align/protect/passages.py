@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from fitra import arabic
@@ -61,16 +62,52 @@ _LEAST_RHYMED = 6  # lines: three verses
 
 def hadith(text: str) -> Iterator[Protected]:
     """Sentences with a formula, to the end of the quotation that it opens and to the source that is named after it."""
-    if not _HINT.search(text):
+    hints = [m.start() for m in _HINT.finditer(text)]
+    if not hints:
         return
-    parts, at = [], 0
-    for sentence, sep in sentences(text):
+    for begin, end in _windows(text, hints):
+        yield from _hadith(text, begin, end, hints)
+
+
+def _windows(text: str, hints: list[int]) -> Iterator[tuple[int, int]]:
+    """The lines with a word of the formulas and as many after each as a passage may reach."""
+    begin = end = line = -1
+    for at in hints:
+        start = text.rfind("\n", 0, at) + 1
+        if start == line:
+            continue
+        line = start
+        if begin >= 0 and start > end:
+            yield begin, end
+            begin = -1
+        # With the break before it: a letter alone at the beginning of a line is an abbreviation there («د. أحمد»).
+        begin = max(0, start - 1) if begin < 0 else begin
+        end = at
+        for _ in range(_AHEAD + 1):  # a line is a sentence at least
+            end = _next_line(text, end)
+    if begin >= 0:
+        yield begin, end
+
+
+def _next_line(text: str, at: int) -> int:
+    """Where the next line begins that is not empty."""
+    at = text.find("\n", at)
+    if at < 0:
+        return len(text)
+    while at < len(text) and text[at] == "\n":
+        at += 1
+    return at
+
+
+def _hadith(text: str, begin: int, end: int, hints: list[int]) -> Iterator[Protected]:
+    parts, at = [], begin
+    for sentence, sep in sentences(text[begin:end]):
         parts.append((at, at + len(sentence), sep))
         at += len(sentence) + len(sep)
     known: list[tuple[bool, bool]] = []
     for a, b, _ in parts:
-        folded = arabic.fold(text[a:b], "search") if _HINT.search(text, a, b) else ""
-        known.append((bool(_STRONG.search(folded)), bool(_SOURCE.search(folded))))
+        folded = arabic.fold(text[a:b], "search") if bisect_left(hints, a) < bisect_left(hints, b) else ""
+        known.append((bool(_STRONG.search(folded)), bool(_SOURCE.search(folded))) if folded else (False, False))
     for i, (formula, source) in enumerate(known):
         if not (formula or source):
             continue
@@ -108,7 +145,7 @@ def poetry(text: str) -> Iterator[Protected]:
 
     A single line with a wide gap is more likely broken layout.
     """
-    if "\n" not in text and not _POET.search(text):
+    if "\n" not in text:  # a line alone is announced by the line before it
         return
     lines, at = [], 0
     for line in text.split("\n"):

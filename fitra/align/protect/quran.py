@@ -18,15 +18,16 @@ import numpy.typing as npt
 
 from fitra.align.protect import ordinary
 from fitra.align.protect.spans import Match, Protected
-from fitra.align.protect.words import Ints, Words, folded, grams, skeletons, split
+from fitra.align.protect.words import Ints, Words, folded, grams, plain, skeletons, split
 
-__all__ = ["GRAM", "Verses", "words_of"]
+__all__ = ["GRAM", "Verses"]
 
 GRAM = 4  # words: shorter runs of scripture are ordinary Arabic («في السماوات»)
 _REACH = 1 << 22  # entries of the table that sorts out nearly all grams of ordinary text
 _SHIFT = np.uint64(64 - 22)
 _LOOKED_AT = 30  # places with the same consonants that are compared word by word, until one has all words
 _ALIKE = 6  # places in the Qur'an with the very words of a match that are followed further
+_BLOCK = 12  # words compared at once
 _AROUND = 120  # characters before and behind a match in which the rest of a verse with a slip is looked for
 _SLIPS = sorted(((a, b) for a in range(4) for b in range(4) if a + b and abs(a - b) < 3), key=lambda s: (sum(s), s))
 _SLIPS.insert(0, (0, 0))
@@ -35,6 +36,9 @@ _UTHMANI = re.compile("[\u0671\u0670\u06d6-\u06ed]")
 _NAME = re.compile(r"(\d+)\D(\d+)$")
 _STOP = re.compile(r"[.!?؟»”﴾}\n]")  # a slip does not go over these
 _STRONG = re.compile(r"[.!?؟;؛:…»«”“\"(){}\[\]﴾﴿]")
+
+
+_NO_WORDS = split("")
 
 
 class _Table:
@@ -113,11 +117,12 @@ class Verses:
     def find(self, text: str) -> Iterator[Protected]:
         """What a rewriter must not alter: maximal spans, in order; ordinary phrases without a sign of scripture out."""
         spans: list[tuple[int, int, set[int]]] = []  # start, end, words of the Qur'an that may follow
-        for m in self.matches(text):
+        found, w = self._matches(text)
+        for m in found:
             m = self._trimmed(text, m)
-            if m.words < GRAM or (ordinary.may_be(words_of(text[m.start : m.end])) and not ordinary.cued(text, m)):
+            if m.words < GRAM or (m.words <= ordinary.LONGEST and self._ordinary(text, w, m)):
                 continue
-            m = self._extended(text, m)
+            m = self._extended(text, w, m)
             start, end, after = spans[-1] if spans else (-1, -1, set[int]())
             # One span: overlapping, or parts of one verse with a word or two misspelt or left out between them.
             near = m.start - end <= 30 and len(text[end : m.start].split()) <= 3
@@ -131,39 +136,50 @@ class Verses:
         for start, end, _ in spans:
             yield Protected(start, end, "quran")
 
-    def _extended(self, text: str, m: Match) -> Match:
+    @staticmethod
+    def _ordinary(text: str, w: Words, m: Match) -> bool:
+        """Whether a match is made of everyday words and nothing says that it is scripture."""
+        first, last = np.searchsorted(w.all_ends, m.start, side="right"), np.searchsorted(w.all_starts, m.end)
+        places = zip(w.all_starts[first:last].tolist(), w.all_ends[first:last].tolist(), strict=True)
+        return ordinary.may_be([plain(text[a:b]) for a, b in places]) and not ordinary.cued(text, m)
+
+    def _extended(self, text: str, w: Words, m: Match) -> Match:
         """With the rest of a verse behind and before a slip: a word or two misspelt, left out, put in or swapped."""
-        low, high = max(0, m.start - _AROUND), min(len(text), m.end + _AROUND)
-        w = split(text[low:high])
-        places = [(a + low, b + low) for a, b in zip(w.all_starts.tolist(), w.all_ends.tolist(), strict=True)]
-        mine = [folded(text[a:b])[0] for a, b in places]
-        first = next((i for i, (a, _) in enumerate(places) if a >= m.start), 0)
-        last = next((i for i in range(len(places) - 1, -1, -1) if places[i][1] <= m.end), 0)
-        i, j = self._onward(mine, last, m.at + m.words - 1, 1)
-        if _STOP.search(text, m.end, places[i][0] if i > last else m.end):
+        low, first = np.searchsorted(w.all_starts, (m.start - _AROUND, m.start)).tolist()
+        last, high = np.searchsorted(w.all_ends, (m.end, m.end + _AROUND), side="right").tolist()
+        if last - 1 < first:
+            return m
+        starts, ends = w.all_starts[low:high].tolist(), w.all_ends[low:high].tolist()
+        around = _Around(text, starts, ends)
+        first, last = first - low, last - 1 - low
+        i, j = self._onward(around, last, m.at + m.words - 1, 1)
+        if i > last and _STOP.search(text, m.end, starts[i]):
             i, j = last, m.at + m.words - 1
-        a, c = self._onward(mine, first, m.at, -1)
-        if _STOP.search(text, places[a][1] if a < first else m.start, m.start):
+        a, c = self._onward(around, first, m.at, -1)
+        if a < first and _STOP.search(text, ends[a], m.start):
             a, c = first, m.at
         if (i, a) == (last, first):
             return m
-        return Match(min(m.start, places[a][0]), max(m.end, places[i][1]), j - c + 1, c)
+        return Match(min(m.start, starts[a]), max(m.end, ends[i]), j - c + 1, c)
 
-    def _onward(self, mine: list[str], i: int, j: int, step: int) -> tuple[int, int]:
+    def _onward(self, mine: _Around, i: int, j: int, step: int) -> tuple[int, int]:
         """From words that are paired to the last ones in one direction that still are, over slips."""
+        top, chain, words = len(self._words), self._chain, self._words
 
         def same(a: int, b: int) -> bool:
-            inside = 0 <= a < len(mine) and 0 <= b < len(self._words) and self._chain[b] == self._chain[j]
-            return inside and mine[a] == self._words[b][0]
+            inside = 0 <= a < len(mine) and 0 <= b < top and chain[b] == chain[j]
+            return bool(inside and mine[a] == words[b][0])
 
         while True:
             for skip_text, skip_verse in _SLIPS:
                 a, b = i + step * (1 + skip_text), j + step * (1 + skip_verse)
-                if same(a, b) and same(a + step, b + step):
+                if not same(a, b):
+                    continue
+                if same(a + step, b + step):
                     i, j = a + step, b + step
                     break
                 edge = self._begins[b + 1] if step > 0 and b + 1 < len(self._begins) else step < 0 and self._begins[b]
-                if same(a, b) and edge and len(mine[a]) > 3:
+                if edge and len(mine[a]) > 3:
                     return a, b
             else:
                 return i, j
@@ -195,15 +211,19 @@ class Verses:
 
     def matches(self, text: str) -> list[Match]:
         """All runs of four words and more that are in the Qur'an, longest first where several begin at one word."""
+        return self._matches(text)[0]
+
+    def _matches(self, text: str) -> tuple[list[Match], Words]:
+        """`matches`, and the words of the text."""
         if len(text) < _SHORT:
             short = skeletons(text)
             if self._threes.isdisjoint(zip(short, short[1:], short[2:], strict=False)):
-                return []
+                return [], _NO_WORDS
         w = split(text)
         hits = [(i, GRAM, p) for i, p in self._four.find(grams(w.hashes, GRAM))]
         hits += [(i, GRAM - 1, p) for i, p in self._three.find(grams(w.hashes, GRAM - 1))]
         if not hits:
-            return []
+            return [], w
         hits.sort(key=lambda h: h[:2])
         done: dict[int, int] = {}  # place in the Qur'an less place in the text -> end of the run already looked at
         out: set[Match] = set()
@@ -229,19 +249,21 @@ class Verses:
                         break
                 if held:
                     break
-        return sorted(out, key=lambda m: (m.start, -m.end, m.at))
+        return sorted(out, key=lambda m: (m.start, -m.end, m.at)), w
 
     def _runs(self, w: Words, i: int, places: Ints) -> Ints:
         """How many words from `i` on are the same as from each of `places` on, within what is continuous there."""
         lengths = np.zeros(len(places), dtype=np.int64)
         alive, chains, n = np.arange(len(places)), self._chain[self._order[places]], 0
         while len(alive) and i + n < len(w.hashes):
-            here = places[alive] + n
+            some = w.hashes[i + n : i + n + _BLOCK]
+            here = places[alive, None] + np.arange(n, n + len(some))
             inside = here < len(self._hashes)
             here = np.minimum(here, len(self._hashes) - 1)
-            inside &= (self._hashes[here] == w.hashes[i + n]) & (self._chain[self._order[here]] == chains[alive])
-            alive, n = alive[inside], n + 1
-            lengths[alive] = n
+            same = inside & (self._hashes[here] == some) & (self._chain[self._order[here]] == chains[alive, None])
+            run = np.where(same.all(axis=1), len(some), same.argmin(axis=1))
+            lengths[alive] += run
+            alive, n = alive[run == len(some)], n + len(some)
         return lengths
 
     def _checked(self, text: str, w: Words, i: int, p: int, n: int) -> Iterator[Match]:
@@ -270,10 +292,17 @@ class Verses:
         return not word[2] and word[0] == self._words[q][0] and self._chain[q] == self._chain[beside]
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a text as folded, without hamza."""
-    w = split(text)
-    return [folded(text[a:b])[0] for a, b in zip(w.all_starts.tolist(), w.all_ends.tolist(), strict=True)]
+class _Around:
+    """The words around a match, folded when they are asked for."""
+
+    def __init__(self, text: str, starts: list[int], ends: list[int]) -> None:
+        self.text, self.starts, self.ends = text, starts, ends
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, i: int) -> str:
+        return plain(self.text[self.starts[i] : self.ends[i]])
 
 
 Pair = tuple[int, int, int, int]  # words [a, b] of the text stand for words [c, d] of the Qur'an
@@ -293,6 +322,10 @@ def _align(mine: list[tuple[str, str, str]], theirs: list[tuple[str, str, str]])
             while j < len(theirs) - 1 and not theirs[j][2]:
                 j += 1
         pairs.append((a, i, c, j))
+        if a == i and c == j and mine[i][0] == theirs[j][0]:
+            grades.append(SAME)
+            i, j = i + 1, j + 1
+            continue
         left, right = ["".join(x[k] for x in mine[a : i + 1]) for k in range(3)], theirs[c : j + 1]
         words = ["".join(x[k] for x in right) for k in range(3)]
         if left[0] == words[0] or (not grades and words[0][:1] in "وف" and left[0] == words[0][1:]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["KINDS", "Match", "Protected"]
 
@@ -10,8 +10,7 @@ __all__ = ["KINDS", "Match", "Protected"]
 KINDS = ("placeholder", "code", "quran", "hadith", "poetry", "law", "formula", "quote", "url", "number")
 
 
-@dataclass(frozen=True)
-class Protected:
+class Protected(NamedTuple):
     """Characters [start, end) of a text and why they are protected: one of KINDS."""
 
     start: int
@@ -19,8 +18,7 @@ class Protected:
     kind: str
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """Characters [start, end) of a text that are `words` words of the Qur'an from its word `at` on."""
 
     start: int

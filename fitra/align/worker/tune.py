@@ -25,28 +25,25 @@ GROUPS = ("changed", "unchanged")
 def tune(cfg: Worker, rows: Path, base: Path, out: Path, *, seed: int = 7) -> dict[str, Any]:
     """Train a worker; returns the manifest.
 
-    `rows` is the folder of an align stage (or its rows/), `base` a model folder (one without a chat template
-    gets ours). Leaves out/model
-    (merged weights, tokenizer), out/pairs (every pair with its split and target: what was trained on, and what never
-    was) and out/log.jsonl (loss on changed and unchanged texts). A killed run goes on from its last checkpoint. The
-    budget `train.tokens` counts tokens without padding. Pairs that give no example are counted by reason in the
-    manifest's notes. Raises FitraError when there is nothing to learn.
+    `rows` is the folder of an align stage (or its rows/), `base` a model folder; without a chat template it gets
+    Fitra's. Leaves out/model (merged weights, tokenizer), out/pairs (every pair with its split and target: what was
+    trained on, and what never was) and out/log.jsonl (loss on changed and unchanged texts). A killed run goes on from
+    its last checkpoint. The budget `train.tokens` counts tokens without padding. Pairs that give no example are counted
+    by reason in the manifest's notes. Raises FitraError when there is nothing to learn.
     """
     stage = rows.parent if rows.name == "rows" else rows
     read_manifest(stage)
     held = policy.load(cfg.policy)
     start = lm.model_folder(base)
-    config: dict[str, Any] = {
-        "worker": cfg.model_dump(mode="json", exclude={"policy": True, "hold": True}),
-        "seed": seed,
-    }
-    config["prompt"] = messages(held, "", cfg.format)[0]["content"]
+    prompt = messages(held, "", cfg.format)[0]["content"]
+    learnt = cfg.model_dump(mode="json", exclude={"policy", "hold", "base", "serve", "max_tokens"})
+    config = {"worker": learnt, "prompt": prompt, "seed": seed}
     inputs: dict[str, Path] = {"rows": stage, "base": start} | ({"hold": Path(cfg.hold)} if cfg.hold else {})
     with open_stage(out, stage="worker", config=config, inputs=inputs, version=VERSION) as st:
         if st.done:
             return read_manifest(out)
         m = lm.load(start, device=cfg.train.device, precision="fp32")
-        if not m.tokenizer.chat_template:  # a base that never talked: it learns turns with the task
+        if not m.tokenizer.chat_template:
             prepare_tokenizer(m.tokenizer, m.model)
         lost = Counter[str]()
         found = list(pairs(cfg, stage, lost))
