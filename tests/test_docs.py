@@ -27,7 +27,7 @@ def section(name: str) -> str:
 def test_every_key_of_a_recipe_is_described(config: type[BaseModel]) -> None:
     corpus = dict.fromkeys(("Source", "Dedupe", "Lines", "Contamination", "Benchmark", "Toxicity", "Engine"), "corpus")
     align = dict.fromkeys(("Endpoint", "Model", "Budget", "Seed", "Worker"), "align")
-    homes = {**corpus, **align, "Scratch": "base", "Mixture": "pretrain"}
+    homes = {"Progressive": "vocab", **corpus, **align, "Scratch": "base", "Mixture": "pretrain"}
     text = section(homes.get(config.__name__, config.__name__.lower()))
     if config is recipe.Filters:
         text = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from fitra import recipe, vocab
 from fitra.artifacts import DOCUMENT_SCHEMA, open_stage
 from fitra.errors import FitraError
 from fitra.recipe import Engine
-from fitra.vocab import bpe, checks, gguf, methods, words
+from fitra.vocab import bpe, checks, gguf, methods, progressive, words
 from fitra.vocab.script import Script
 
 
@@ -213,3 +213,13 @@ def test_what_tokens_must_not_hold_is_found() -> None:
         checks.check_tokens(spoilt, [digit.token], script)
     with pytest.raises(FitraError, match="no multiple of 64"):
         checks.check_padding(100, 64)
+
+
+def test_stages_stand_beside_the_model(corpus: Path, tmp_path: Path) -> None:
+    base = cyrillic_base(tmp_path / "base")
+    cfg = recipe.Vocab(add=12, progressive=recipe.Progressive(stages=4))
+    made = vocab.expand(cfg, base, corpus, 7, tmp_path / "v")
+    assert made["notes"]["progressive"]["sizes"][-1] == 12 and progressive.load(tmp_path / "v")[-1].added == 12
+    with pytest.raises(FitraError, match="continued"):
+        refused = cfg.model_copy(update={"method": "merged"})
+        vocab.expand(refused, base, corpus, 7, tmp_path / "w")

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from fitra import recipe
 from fitra.artifacts import MANIFEST, Stage, open_stage, read_manifest, table_parts, worst_licence
 from fitra.errors import FitraError
-from fitra.vocab import bpe, checkpoint, checks, embed, gguf, init, measure, methods, sentencepiece, words
+from fitra.vocab import bpe, checkpoint, checks, embed, gguf, init, measure, methods, progressive, sentencepiece, words
 from fitra.vocab.script import Script
 
 __all__ = ["expand"]
@@ -81,6 +81,8 @@ def _licence(corpora: Sequence[Path], base: Path) -> str:
 
 
 def _expand(st: Stage, cfg: recipe.Vocab, base: Path, corpora: Sequence[Path], seed: int) -> None:
+    if cfg.progressive and cfg.method != "continued":
+        raise FitraError(f"vocab.progressive needs method 'continued', not '{cfg.method}'.", "Drop one of the two.")
     spec = bpe.read(base)
     layout = checkpoint.read(base)
     old_model = _sentencepiece_of(base, spec)
@@ -131,6 +133,9 @@ def _expand(st: Stage, cfg: recipe.Vocab, base: Path, corpora: Sequence[Path], s
         "rows_after": grown["rows_after"], "arabic_documents": found.seen["ar"],
         "held_out_documents": found.seen["held_out"], "word_kinds": len(counted),
     }  # fmt: skip
+    if cfg.progressive:
+        texts = [d["text"] for d in ar[:200]]
+        notes["progressive"] = progressive.write(cfg.progressive, spec, made.spec, texts, st.out)
     st.notes |= {"init": cfg.init, "method": cfg.method, "kind": kind, "tied": grown["tied"], **notes}
     if found.seen["forgotten_up_to"]:
         st.notes["forgotten"] = f"words that had occurred {found.seen['forgotten_up_to']} times when memory was full"
