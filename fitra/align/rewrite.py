@@ -24,7 +24,7 @@ from fitra.signals import contamination
 
 __all__ = ["Chunk", "Route", "parse_reply", "reveal", "split", "stream"]
 
-JUDGED = 128  # chunks judged at once: a batch costs the gates a third of what its chunks cost one by one
+JUDGED = 256  # chunks judged at once: a batch costs the gates a third of what its chunks cost one by one
 ESCALATED = 2048  # chunks that wait for the next model before it gets them
 BATCHED = 50_000  # chunks of one round of the batch API
 
