@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fitra import align, arabic, llm, policy, recipe, train, world
-from fitra.align import gates, masking, rewrite, rules, serve, worker
+from fitra.align import aspects, gates, masking, rewrite, rules, serve, worker
 from fitra.artifacts import DOCUMENT_SCHEMA, open_stage, read_table
 from fitra.llm.chunk import sentences
 from fitra.lm.chat import prepare_tokenizer
@@ -207,6 +207,19 @@ def show(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"| {r['name']} | " + " | ".join(r["kinds"].get(k, "-") for k in kinds) + " |"
 
 
+def in_aspects(made: Mapping[str, Sequence[str | None]], chunks: Sequence[rewrite.Chunk]) -> Iterator[str]:
+    """The table of the embedded judge (1 to 10; no model): what each made, the original where it made nothing."""
+    yield "| embedded judge, mean | " + " | ".join(aspects.ASPECTS) + " |"
+    yield "|---|" + "---:|" * len(aspects.ASPECTS)
+    for name, texts in made.items():
+        rows = [
+            {"id": c.id, "original": c.original, "rewrite": c.original if t is None else t}
+            for c, t in zip(chunks, texts, strict=True)
+        ]
+        found = aspects.summary(aspects.embedded(rows, POLICY))["aspects"]
+        yield f"| {name} | " + " | ".join(f"{found[a]['value']:.2f}" for a in aspects.ASPECTS) + " |"
+
+
 def main() -> None:
     """Run it all and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -255,6 +268,7 @@ def main() -> None:
         here = slice(at, at := at + len(group))
         results = [measure(who, what[here], group, truth) for who, what in made.items()]
         print(f"\n{name} ({len(group)} documents)\n\n" + "\n".join(show(results)))
+        print("\n" + "\n".join(in_aspects({who: what[here] for who, what in made.items()}, group)))
         if name == HELD_OUT:
             last = results
     best = max((r for r in last if r["name"].startswith("worker")), key=lambda r: r["fixed"])

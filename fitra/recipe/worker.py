@@ -10,6 +10,12 @@ from fitra.recipe.base import Config
 from fitra.recipe.train import Base, Train
 
 
+class WorkerBase(Base):
+    """What a worker starts from: a chat model's folder, or a tiny model made here that reads Arabic."""
+
+    languages: list[Literal["ar", "en"]] = Field(["ar"], min_length=1)
+
+
 class Tuning(Train):
     """As `Train`, with defaults for pairs of chunks: setting one of them leaves the others."""
 
@@ -29,7 +35,7 @@ class Worker(Config):
     unchanged: float = Field(1.0, ge=0, description="at most so many untouched texts for each rewritten one")
     held_out: float = Field(0.1, ge=0, lt=1, description="share of documents never trained on, by the hash of their id")
     hold: str | None = None  # a file of document ids, one a line, that are never trained on either
-    base: Base = Field(Base(languages=["ar"]), description="a chat model's folder, or a tiny one made here")
+    base: WorkerBase = WorkerBase()
     serve: Literal["server", "local"] = Field("server", description="how a run asks it: a server, or in this process")
     max_tokens: int = Field(512, ge=1, description="of its longest answer, where a run asks it")
     limit: int | None = Field(None, ge=1, description="at most so many documents, the first by the hash of their id")
