@@ -36,7 +36,7 @@ KNOWN = 50  # answers in the ledger from which its figures are trusted
 BYTES_PER_TOKEN = (2.0, 6.5)
 WRITTEN = {"rewrite": (0.7, 1.15), "edits": (0.02, 0.35)}  # tokens written per token of text
 AGAIN = (0.0, 0.35)  # further tries per chunk and retry allowed
-ESCALATED = (0.0, 0.4)  # share of the worker's chunks that the expert gets
+ESCALATED = (0.0, 1.0)  # share of the worker's chunks that the expert gets
 TURN = 8  # tokens that a chat template adds to a turn
 Range = tuple[float, float]
 
@@ -263,8 +263,10 @@ def actual(work: Work, rows: Sequence[Path], ledger: Path) -> dict[str, Any]:
         return {"tiers": {}}
     with llm.Ledger(ledger) as held:
         for path in rows:
-            table = pq.read_table(path, columns=["tier", "keys"])
-            for tier, keys in zip(table["tier"].to_pylist(), table["keys"].to_pylist(), strict=True):
+            table = pq.read_table(path, columns=["id", "tier", "keys"])
+            for doc_id, tier, keys in zip(*(table[k].to_pylist() for k in ("id", "tier", "keys")), strict=True):
+                if doc_id in work.given:  # paid for in the stage that it comes from
+                    continue
                 tiers[tier]["documents"] += 1
                 for key in keys or ():
                     record = None if key in seen else held.get(key)
