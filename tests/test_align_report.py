@@ -19,7 +19,8 @@ from html_page import Page
 from test_align import answering, corpus
 from typer.testing import CliRunner
 
-from fitra.align import align, figures, page, report
+from fitra.align import align, figures, report
+from fitra.align import report_text as page
 from fitra.cli import align_report
 from fitra.errors import FitraError
 from fitra.recipe import Align

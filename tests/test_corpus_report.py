@@ -17,9 +17,10 @@ from html_page import Page
 from fitra.artifacts import DOCUMENT_SCHEMA, open_stage, write_json
 from fitra.corpus import report, report_data
 from fitra.corpus.report_data import gather
-from fitra.corpus.report_text import clip, difference, histogram, quote, show
+from fitra.corpus.report_text import difference, histogram, quote
 from fitra.corpus.variants import variants
 from fitra.errors import FitraError
+from fitra.page import clip, show
 
 HOSTILE = (
     '<script>alert("x")</script><img src=http://evil.example/x.png onerror=alert(1)> {{ 7*7 }} {% raw %} \u202egnp.exe'

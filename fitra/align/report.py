@@ -15,8 +15,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fitra.align import STATES, page
+from fitra import page
+from fitra.align import STATES
 from fitra.align import figures as measure
+from fitra.align import report_text as draw
 from fitra.align.aspects import ASPECTS
 from fitra.align.levels import ANY
 from fitra.artifacts import write_text
@@ -68,7 +70,7 @@ def render(found: Mapping[str, Any], groups: list[dict[str, Any]]) -> str:
         "pct": _pct,
         "fig": _figure,
         "show": page.show,
-        "quote": page.quote,
+        "quote": draw.quote,
         "say": _say,
         "short": _amount,
     }
@@ -248,7 +250,7 @@ def _perplexity(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     edges = [f"{e:.2f}" for e in found["edges"]]
     series = [("before", found["before"]["columns"]), ("after", found["after"]["columns"])]
-    return {**found, "chart": page.columns(series, edges, "Bits per byte, documents in each column")}
+    return {**found, "chart": draw.columns(series, edges, "Bits per byte, documents in each column")}
 
 
 def _aspects(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -258,7 +260,7 @@ def _aspects(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     for a in ASPECTS:
         sides = [found[side]["aspects"].get(a) for side in ("copies", "rewrites")]
         counts = [s["counts"] if s else [0] * 10 for s in sides]
-        chart = page.columns([("originals", counts[0]), ("rewrites", counts[1])], [str(i) for i in range(1, 11)], a)
+        chart = draw.columns([("originals", counts[0]), ("rewrites", counts[1])], [str(i) for i in range(1, 11)], a)
         rows.append({"name": a, "original": sides[0], "rewrite": sides[1], "chart": chart})
     return {**found, "rows": rows}
 
@@ -299,11 +301,11 @@ def _sample(row: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError:
         refused = [{"gate": "verdicts that cannot be read", "figure": None, "threshold": None}]
     changed = after is not None and after != before
-    left, right = page.both(before, after or "") if changed else (None, None)
+    left, right = draw.both(before, after or "") if changed else (None, None)
     return {
         **{k: row[k] for k in ("id", "reason", "rewriter", "state")},
         "refused": [{k: v.get(k) for k in ("gate", "figure", "threshold", "detail")} for v in refused],
-        "block": page.differences(before, after or "") if changed else page.quote(before),
+        "block": draw.differences(before, after or "") if changed else draw.quote(before),
         "changed": changed,
         "left": left,
         "right": right,

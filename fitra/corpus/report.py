@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from fitra import page
 from fitra.artifacts import write_text
 from fitra.corpus import report_text as draw
 from fitra.corpus.report_data import BINS, Figures, gather
@@ -82,17 +83,17 @@ def write(out: Path, target: Path) -> Path:
         "n": _n,
         "documents": _documents,
         "share": _share,
-        "show": draw.show,
+        "show": page.show,
         "quote": draw.quote,
         "figure": _figure,
     }
-    environment.globals |= {"bar": draw.bar}
+    environment.globals |= {"bar": page.bar}
     files = resources.files("fitra.corpus")
     template = environment.from_string((files / "report.html.jinja").read_text(encoding="utf-8"))
     style = Markup((files / "report.css").read_text(encoding="utf-8"))
-    page = template.render(style=style, f=got, **_page(got))
+    drawn = template.render(style=style, f=got, **_page(got))
     # A lone surrogate is shown as a badge; none is left here, but a page must be writable whatever comes.
-    write_text(Path(target), page.encode("utf-8", "replace").decode("utf-8"))
+    write_text(Path(target), drawn.encode("utf-8", "replace").decode("utf-8"))
     return Path(target)
 
 

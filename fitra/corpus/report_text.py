@@ -1,63 +1,15 @@
-"""Corpus text on a page: escaped, its direction told by its letters, its invisible characters shown. And small charts.
-
-Corpus text is hostile input: besides markup it may hold bidirectional overrides, which make a reader see another text
-than the machine does, and words of any length.
-"""
+"""Samples of a corpus on a page: quotations with marks in them, pairs from where they differ; and histograms."""
 
 from __future__ import annotations
 
 import difflib
-import re
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-__all__ = ["bar", "clip", "difference", "histogram", "plain", "quote", "show"]
+from fitra.page import block, clip, plain, show
 
-# Overrides, embeddings, isolates, zero-width space, controls, lone surrogates. The joiners and the plain direction
-# marks stay: Arabic and Persian are written with them.
-_HIDDEN = re.compile(
-    "[\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff\ufff9-\ufffb\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe"
-    "\uffff\U000e0000-\U000e007f]"
-)
-_ARABIC = re.compile("[\u0600-\u06ff\u0750-\u077f\u0870-\u08ff\ufb50-\ufdff\ufe70-\ufefc]")
-_LETTER = re.compile(r"[^\W\d_]")
-
-
-def plain(text: object) -> str:
-    """For attributes and chart titles: hidden characters as <U+XXXX>. Escaping is left to the caller."""
-    return _HIDDEN.sub(lambda m: f"<U+{ord(m[0]):04X}>", str(text))
-
-
-def show(text: object) -> Markup:
-    """Escaped text whose hidden characters are badges with their number."""
-    out, at, s = [], 0, str(text)
-    for m in _HIDDEN.finditer(s):
-        name = unicodedata.name(m[0], "control character")
-        out += [
-            escape(s[at : m.start()]),
-            Markup('<span class="badge" title="{}">{:04X}</span>').format(name, ord(m[0])),
-        ]
-        at = m.end()
-    return Markup("").join([*out, escape(s[at:])])
-
-
-def clip(text: str, limit: int) -> str:
-    """The first `limit` characters, cut at a space where there is one near, with an ellipsis."""
-    if len(text) <= limit:
-        return text
-    cut = text[:limit]
-    return (cut.rsplit(" ", 1)[0] if " " in cut[limit // 2 :] else cut) + " …"
-
-
-def _direction(text: str) -> Markup:
-    letters = len(_LETTER.findall(text))
-    rtl = letters > 0 and 3 * len(_ARABIC.findall(text)) >= letters
-    return Markup('lang="ar" dir="rtl"' if rtl else 'lang="und" dir="ltr"')
-
-
-_BLOCK = Markup('<div class="quote" {}><bdi>{}</bdi></div>')
+__all__ = ["difference", "histogram", "quote"]
 
 
 def quote(text: str, limit: int = 500, spans: Iterable[tuple[int, int]] = ()) -> Markup:
@@ -70,7 +22,7 @@ def quote(text: str, limit: int = 500, spans: Iterable[tuple[int, int]] = ()) ->
             break
         out += [show(cut[at:start]), Markup("<mark>{}</mark>").format(show(cut[start:end]))]
         at = end
-    return _BLOCK.format(_direction(text[:5000]), Markup("").join([*out, show(cut[at:])]))
+    return block(text, Markup("").join([*out, show(cut[at:])]))
 
 
 def difference(gone: str, kept: str, words: int = 60) -> tuple[Markup, Markup]:
@@ -95,17 +47,7 @@ def difference(gone: str, kept: str, words: int = 60) -> tuple[Markup, Markup]:
         left.append(end)
     if start + words < len(b):
         right.append(end)
-    direction = _direction(kept[:5000])
-    return _BLOCK.format(direction, Markup("").join(left)), _BLOCK.format(direction, Markup("").join(right))
-
-
-def bar(value: float, most: float, tone: int = 1) -> Markup:
-    """One bar of a table row; the figure stands beside it in the table."""
-    share = 0.0 if most <= 0 else max(0.0, min(1.0, value / most)) * 100
-    return Markup(
-        '<svg class="bar" aria-hidden="true" width="100%" height="14"><rect class="track" y="3" width="100%" height="9"'
-        ' rx="2"/><rect class="tone-{}" y="3" width="{:.2f}%" height="9" rx="2"/></svg>'
-    ).format(tone, share)
+    return block(kept, Markup("").join(left)), block(kept, Markup("").join(right))
 
 
 def histogram(counts: Sequence[int], edge: Callable[[int], str], title: str, tone: int = 1) -> Markup:

@@ -17,7 +17,7 @@ from jinja2 import FunctionLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from fitra import __version__, artifacts
+from fitra import __version__, artifacts, page
 from fitra.report import charts, data, models, text, verdict
 from fitra.report.stages import Run, load
 
@@ -43,12 +43,12 @@ def render(run: Run) -> str:
         lstrip_blocks=True,
     )
     env.filters.update(
-        show=text.show, plain=text.plain, num=num, pct=pct, signed=signed, time=duration, say=say, block=text.block
+        show=page.show, plain=page.plain, num=num, pct=pct, signed=signed, time=duration, say=say, block=text.quote
     )
     env.globals["interval"] = charts.interval
     found = verdict.comparisons(run)
     tone, sentence = verdict.headline(found)
-    page = env.get_template("page.html.jinja").render(
+    drawn = env.get_template("page.html.jinja").render(
         css=Markup(_file("style.css")),
         version=__version__,
         run=run,
@@ -66,7 +66,7 @@ def render(run: Run) -> str:
         provenance=data.provenance(run),
     )
     # A lone surrogate can only come from damaged input that no filter saw; the file must be writable all the same.
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return drawn.encode("utf-8", "replace").decode("utf-8")
 
 
 def _template(name: str) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from fitra.report.text import plain
+from fitra.page import plain
 
 
 def bar(value: float, most: float, title: str, tone: int = 1) -> Markup:

@@ -13,7 +13,7 @@ import yaml
 from fitra.artifacts import LICENCE_CLASSES, worst_licence
 from fitra.report import charts
 from fitra.report.stages import Run, Stage, length, mean, number, rows, sample, spread, tally
-from fitra.report.text import block, diff
+from fitra.report.text import diff, quote
 
 STATES = ("accept", "unchanged", "keep_original", "quarantine", "drop")
 LEAVES = {"accept": "rewrite", "unchanged": "original", "keep_original": "original"}  # the column that goes on
@@ -120,7 +120,7 @@ def corpus(run: Run) -> dict[str, Any] | None:
         "no_removed_table": removed is None,
         "languages": bars({k[0] or "unknown": n for k, n in (tally(stage, "documents", ["lang"]) or {}).items()}),
         "sources": bars({k[0] or "unknown": n for k, n in (tally(stage, "documents", ["source"]) or {}).items()}),
-        "sample": [{**r, "block": block(r.get("text"), limit=320)} for r in chosen],
+        "sample": [{**r, "block": quote(r.get("text"), limit=320)} for r in chosen],
         "counts": [(k, v) for k, v in stage.counts.items() if number(v) is not None],
     }
 
@@ -164,7 +164,7 @@ def _pairs(stage: Stage) -> list[dict[str, Any]]:
         if after and str(after) != before:
             left, right = diff(before, str(after), lang)
         else:
-            left, right = block(before, lang), None
+            left, right = quote(before, lang), None
         spacing = right is not None and before.split() == str(after).split()
         out.append({**r, "left": left, "right": right, "note": "only lines and spaces differ" if spacing else ""})
     return out

@@ -9,7 +9,7 @@ from typing import Any
 from fitra.report import charts
 from fitra.report.data import bars
 from fitra.report.stages import Run, Stage, json_file, log, number, rows, sample, spread, tally
-from fitra.report.text import block
+from fitra.report.text import quote
 from fitra.report.verdict import scores
 
 # Sizes of the sample are the same on both sides: they are not figures of a tokenizer.
@@ -180,7 +180,7 @@ def _preferred(stage: Stage) -> list[dict[str, Any]]:
     columns = ["id", "prompt", "chosen", "rejected", "verdict_ab", "verdict_ba", "judge"]
     chosen = sample(stage, "pairs", columns, lambda r: "", 8, [])
     return [
-        {**r, **{k: block(r.get(k), limit=320) for k in ("prompt", "chosen", "rejected")}}
+        {**r, **{k: quote(r.get(k), limit=320) for k in ("prompt", "chosen", "rejected")}}
         for r in sorted(chosen, key=spread)
     ]
 

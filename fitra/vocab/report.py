@@ -7,27 +7,19 @@ report.write(Path("v"), Path("report.html"))
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from fitra.artifacts import write_text
+from fitra.page import bar, direction, show
 from fitra.vocab import report_figures
 
 __all__ = ["render", "write"]
 
-# Corpus text and tokens are hostile input: besides markup they may hold bidirectional overrides, which make a reader
-# see another text than the machine does. The joiners stay: Arabic and Persian are written with them.
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff"
-    "\U000e0000-\U000e007f]"
-)
-_ARABIC = re.compile("[\u0600-\u06ff\u0750-\u077f\u0870-\u08ff\ufb50-\ufdff\ufe70-\ufefc]")
-_LETTER = re.compile(r"[^\W\d_]")
 _LAM, _ALEF = re.compile("\u0644[\u064b-\u065f]*$"), re.compile("[\u0622\u0623\u0625\u0627\u0671]")
 NAMES = {"base": "base", "new": "this vocabulary", "ar": "Arabic", "en": "English"}
 
@@ -79,23 +71,6 @@ def _name(key: object) -> str:
     return NAMES.get(str(key), str(key).replace("_", " "))
 
 
-def show(text: object) -> Markup:
-    """Escaped text whose hidden characters are badges with their number."""
-    out, at, s = [], 0, str(text)
-    for m in _HIDDEN.finditer(s):
-        name = unicodedata.name(m[0], "control character")
-        badge = Markup('<span class="badge" title="{}">{:04X}</span>').format(name, ord(m[0]))
-        out += [escape(s[at : m.start()]), badge]
-        at = m.end()
-    return Markup("").join([*out, escape(s[at:])])
-
-
-def _way(text: str) -> Markup:
-    letters = len(_LETTER.findall(text))
-    rtl = letters > 0 and 3 * len(_ARABIC.findall(text)) >= letters
-    return Markup('lang="ar" dir="rtl"' if rtl else 'lang="und" dir="ltr"')
-
-
 def pieces(cut: Sequence[tuple[str, int]]) -> Markup:
     """A text with its tokens in two shades by turns; what takes several tokens is marked and says how many.
 
@@ -111,14 +86,5 @@ def pieces(cut: Sequence[tuple[str, int]]) -> Markup:
         kind = "ab"[i % 2] + (" many" if n > 1 else "")
         title = Markup(' title="{} tokens"').format(n) if n > 1 else ""
         spans.append(Markup('<span class="{}"{}>{}{}{}</span>').format(kind, title, start, show(text), end))
-    way = _way("".join(t for t, _ in cut))
+    way = direction("".join(t for t, _ in cut))
     return Markup('<div class="quote" {}>{}</div>').format(way, Markup("").join(spans))
-
-
-def bar(value: float | None, most: float, tone: int = 1) -> Markup:
-    """One bar of a table row; the figure stands beside it."""
-    share = 0.0 if value is None or most <= 0 else max(0.0, min(1.0, value / most)) * 100
-    return Markup(
-        '<svg class="bar" aria-hidden="true" width="100%" height="11"><rect class="track" y="1" width="100%" height="9"'
-        ' rx="2"/><rect class="tone-{}" y="1" width="{:.2f}%" height="9" rx="2"/></svg>'
-    ).format(tone, share)
