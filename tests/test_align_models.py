@@ -118,6 +118,20 @@ def test_edit_programs_change_what_they_name_alone(tmp_path: Path) -> None:
     assert rows[1]["state"] == "keep_original" and "unit 7" in rows[1]["reason"]
 
 
+def test_a_worker_and_an_expert_may_both_answer_with_edits(tmp_path: Path) -> None:
+    edits = MODEL.model_copy(update={"format": "edits"})
+    backends = {
+        "worker": llm.FunctionBackend("w", lambda *_: "9 -"),
+        "expert": llm.FunctionBackend("e", lambda *_: "1 الغبي →"),
+    }
+    cfg = Align(triage="all", retries=0, worker=edits, expert=edits)
+    source = corpus(tmp_path / "c", ["قال المدير الغبي إن العدد 30 في القاهرة."])
+    notes = align(cfg, source, tmp_path / "a", backends=backends)["notes"]
+    row = rows_of(tmp_path / "a")[0]
+    assert (row["state"], row["tier"], row["rewriter"]) == ("accept", "expert", "e")
+    assert {t: v["requests"] for t, v in notes["actual"]["tiers"].items()} == {"edits": 1, "expert": 1}
+
+
 def test_an_outcome_of_the_policy_is_heeded(tmp_path: Path) -> None:
     import shutil
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -112,6 +113,15 @@ def _inputs(folder: Path) -> Corpus:
     return config(*files, shard_mb=1)
 
 
+def _shards(out: Path) -> dict[str, int]:
+    """When each finished shard was written. The run may take them away between the look and the stat: its end."""
+    found = dict[str, int]()
+    for path in out.glob(".work/shards/*.json"):
+        with contextlib.suppress(FileNotFoundError):
+            found[path.name] = path.stat().st_mtime_ns
+    return found
+
+
 @pytest.mark.slow
 def test_killed_cleaning_goes_on_where_it_stopped(tmp_path: Path) -> None:
     cfg = _inputs(tmp_path)
@@ -129,7 +139,7 @@ def test_killed_cleaning_goes_on_where_it_stopped(tmp_path: Path) -> None:
         child = subprocess.Popen([sys.executable, str(script), cfg.model_dump_json(), str(out)], start_new_session=True)
         while child.poll() is None:
             # Each try gets one shard further than the one before, then dies, workers included.
-            done = {p.name: p.stat().st_mtime_ns for p in out.glob(".work/shards/*.json")}
+            done = _shards(out)
             if len(done) > len(before):
                 os.killpg(child.pid, signal.SIGKILL)
             time.sleep(0.005)

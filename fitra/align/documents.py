@@ -12,10 +12,11 @@ from typing import Any
 
 from fitra import policy
 from fitra.align import gates, masking, prompts, rewrite, rules, triage
-from fitra.align.models import Tokens, judge, routes
+from fitra.align.models import judge, routes
 from fitra.artifacts import canonical_json, worst_licence
 from fitra.errors import FitraError
 from fitra.llm import Backend
+from fitra.llm.tokens import Tokens
 from fitra.recipe import Align
 from fitra.signals import contamination, toxicity
 

@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 from fitra import llm, stats
 from fitra.align import prompts
 from fitra.align.documents import Open, Work, begin
-from fitra.align.models import Tokens
 from fitra.align.rewrite import Route
 from fitra.artifacts import table_parts, write_json
 from fitra.llm.prices import cost
+from fitra.llm.tokens import Tokens
 from fitra.recipe import Align, Model
 
 __all__ = ["SAMPLE", "actual", "first", "plan"]

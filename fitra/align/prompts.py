@@ -12,6 +12,7 @@ from fitra import llm
 from fitra.align import edits
 from fitra.align.masking import Masked
 from fitra.align.worker.prompt import instruction
+from fitra.align.worker.prompt import messages as taught
 from fitra.artifacts import digest
 from fitra.policy import Policy, prompt
 
@@ -43,13 +44,16 @@ def messages(
 
     A worker gets the text alone, as in its training.
     """
-    text = edits.numbered(masked.text) if form == "edits" else masked.text
-    user = text if tier == "worker" else prompt(policy, "text", text=text, nonce=masked.nonce)
-    if context and tier != "worker":
-        # Written by whoever wrote the text before: it must not close the marks of this one.
-        context = re.sub(masked.nonce, "", context, flags=re.I)
-        user = prompt(policy, "context", context=context, nonce=masked.nonce) + user
-    turns = [{"role": "user", "content": user}]
+    if tier == "worker":
+        turns = taught(policy, masked.text, "edits" if form == "edits" else "rewrite")[1:]
+    else:
+        text = edits.numbered(masked.text) if form == "edits" else masked.text
+        user = prompt(policy, "text", text=text, nonce=masked.nonce)
+        if context:
+            # Written by whoever wrote the text before: it must not close the marks of this one.
+            context = re.sub(masked.nonce, "", context, flags=re.I)
+            user = prompt(policy, "context", context=context, nonce=masked.nonce) + user
+        turns = [{"role": "user", "content": user}]
     if complaint:
         if reply:
             turns.append({"role": "assistant", "content": reply})

@@ -42,8 +42,8 @@ class Route:
 
     @property
     def name(self) -> str:
-        """The tier of what it rewrites: edit programs are one of their own."""
-        return "edits" if self.form == "edits" else self.tier
+        """The tier of what it rewrites: a worker's edit programs are one of their own."""
+        return "edits" if self.form == "edits" and self.tier == "worker" else self.tier
 
 
 @dataclass

@@ -35,6 +35,7 @@ from fitra.signals import contamination, toxicity
 __all__ = ["ROW_SCHEMA", "STATES", "align"]
 
 VERSION = 2
+LOOKED = 20_000  # rewritten documents, over all shards, whose toxicity the manifest tells
 STATES = ("accept", "unchanged", "keep_original", "quarantine", "drop")
 
 
@@ -151,6 +152,7 @@ def _sum_up(st: Stage, work: Work, every: Sequence[Shard], ledger: Path) -> None
     counts, reasons, tiers, levels = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     licences: set[str] = set()
     diversity = gates.Diversity()
+    most = -(-LOOKED // max(1, len(every)))
     for shard in every:
         rows = pq.read_table(shard.at[0])
         counts.update(rows["state"].to_pylist())
@@ -161,8 +163,8 @@ def _sum_up(st: Stage, work: Work, every: Sequence[Shard], ledger: Path) -> None
         accepted = rows.filter(pc.equal(rows["state"], "accept"))
         before, after = accepted["original"].to_pylist(), accepted["rewrite"].to_pylist()
         diversity.add(before, after)
-        levels.update(_levels(before, after))
-    n = max(1, counts["accept"])
+        levels.update(_levels(before[:most], after[:most]))
+    n = max(1, levels.pop("n"))
     st.counts.update({k: counts[k] for k in STATES}, documents=sum(counts.values()))
     st.notes.update(
         policy={"id": work.policy.id, "version": work.policy.version, "hash": work.policy.hash},
@@ -177,8 +179,8 @@ def _sum_up(st: Stage, work: Work, every: Sequence[Shard], ledger: Path) -> None
 
 
 def _levels(before: Sequence[str], after: Sequence[str]) -> Counter[str]:
-    """Sums of toxicity before and after, over documents that were changed and go on."""
-    out: Counter[str] = Counter()
+    """Sums of toxicity before and after, over documents that were changed and go on, and how many (`n`)."""
+    out = Counter[str](n=len(before))
     for side, texts in (("before", before), ("after", after)):
         for text in texts:
             for heading, value in toxicity.score(text).items():

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from fitra.errors import FitraError
 from fitra.llm.prices import cost
+from fitra.llm.tokens import Tokens
 from fitra.recipe import Instruct
 
 __all__ = [
@@ -52,21 +51,12 @@ class Cost(NamedTuple):
 
 def counter(cfg: Any) -> Callable[[str], Range]:
     """A function from a text to its tokens, (low, high)."""
-    if cfg.model is None or cfg.model.tokenizer is None:
+    tokens = Tokens.of(cfg.model)
+    if tokens is None:
         return _by_characters
-    path = Path(cfg.model.tokenizer)
-    path = path / "tokenizer.json" if path.is_dir() else path
-    try:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(path))
-    except ImportError:
-        raise FitraError("a tokenizer needs the package tokenizers.", "pip install 'fitra[train]'") from None
-    except Exception as e:  # the package raises Exception itself
-        raise FitraError(f"{path}: no tokenizer: {e}", "Name a tokenizer.json or its folder.") from None
 
     def exact(text: str) -> Range:
-        n = len(tokenizer.encode(text, add_special_tokens=False).ids)
+        n = tokens.count(text)
         return n, n
 
     return exact
