@@ -21,7 +21,8 @@ MARKS = re.compile("[\u064b-\u065f\u0670\u0640]")  # tashkeel and tatweel
 
 @dataclass(frozen=True)
 class Item:
-    """One question. `options` are the continuations whose log-likelihood is compared, as they follow `prompt`."""
+    """One question. `options` are the continuations whose log-likelihood is compared, as they follow `prompt`; where the
+    answer is written (kind 'generate') they are the answers to be told apart, or `answers` holds the accepted texts."""
 
     id: str
     prompt: str
@@ -29,6 +30,9 @@ class Item:
     gold: int
     slices: tuple[str, ...] = ()  # parts of the task that also get a score of their own, like 'heldout'
     cluster: str = ""  # items that are not independent share it; empty means alone
+    category: str = ""  # subject or topic: the table by category, and means of means, go by it
+    answers: tuple[str, ...] = ()  # accepted texts of a written answer (span extraction)
+    defects: tuple[str, ...] = ()  # why the cleaned score leaves it out: 'duplicate', 'two_labels', 'in_dev', ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class Card:
     """A benchmark under one protocol.
 
     `kind`: 'choice' ranks the options; 'preference' measures how often option 0 (the one not wanted) beats option 1;
-    'text' measures bits per byte of the prompts; 'sample' generates from the prompts and marks what comes out.
+    'text' measures bits per byte of the prompts; 'sample' generates from the prompts and marks what comes out;
+    'generate' lets the model write greedily and reads the answer with `extract` (fitra.evaluate.extract).
     `metrics` names the statistics; the first is the task's score, others get '/name' appended to the task.
     """
 
@@ -48,6 +53,12 @@ class Card:
     warnings: tuple[str, ...] = ()
     per_byte: bool = False  # divide an option's log-likelihood by its UTF-8 bytes before comparing
     facts: Mapping[str, Any] = field(default_factory=dict)  # figures about the data, for the manifest
+    extract: str = ""  # how the answer is read from what the model wrote
+    max_new_tokens: int = 32
+    chat: bool = False  # the prompt is a user's turn, put through the model's chat template
+    bare: str = ""  # the prompt without its question, for PMI: log P(option | prompt) - log P(option | bare)
+    version: str = "1"  # raised whenever a prompt changes
+    benchmark: str = ""  # what the protocols of one benchmark have in common: 'acva', 'mmlu_ar'
 
 
 def accuracy_of(sums: stats.Floats) -> stats.Floats:
