@@ -19,7 +19,7 @@ from fitra.artifacts import read_table
 from fitra.errors import FitraError
 from fitra.evaluate import compare, evaluate
 from fitra.evaluate.card import Item, take
-from fitra.evaluate.run import figure
+from fitra.evaluate.figures import figure
 from fitra.evaluate.tasks import acva, exams
 from fitra.recipe import Evaluate
 

@@ -21,8 +21,10 @@ MARKS = re.compile("[\u064b-\u065f\u0670\u0640]")  # tashkeel and tatweel
 
 @dataclass(frozen=True)
 class Item:
-    """One question. `options` are the continuations whose log-likelihood is compared, as they follow `prompt`; where the
-    answer is written (kind 'generate') they are the answers to be told apart, or `answers` holds the accepted texts."""
+    """One question. `options` are the continuations whose log-likelihood is compared, as they follow `prompt`.
+
+    Where the answer is written (kind 'generate') they are the answers to tell apart, or `answers` holds accepted texts.
+    """
 
     id: str
     prompt: str
