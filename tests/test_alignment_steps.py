@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import SimpleHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import tiny_model
-from fake_endpoint import FakeEndpoint
 
 pytest.importorskip("torch", reason="needs fitra[train]")
 
@@ -32,8 +33,11 @@ def test_a_dead_worker_says_what_to_serve(tmp_path: Path) -> None:
 def test_a_served_worker_is_known_by_its_weights(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     tiny_model.write(folder)
-    with FakeEndpoint() as server:
-        got = alignment._served(model(server.base_url), folder)
+    with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        got = alignment._served(model(f"http://127.0.0.1:{server.server_port}/v1"), folder)
+        thread.join()
     assert got.revision == lm.weights_hash(folder)[:16] and got.tokenizer == str(folder)
 
 
