@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from http.server import SimpleHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
