@@ -16,6 +16,7 @@ from html_page import Page, drawn
 from test_align import answering, corpus
 from typer.testing import CliRunner
 
+from fitra import policy
 from fitra.align import align, figures, report
 from fitra.align import report_text as page
 from fitra.cli import align_report
@@ -232,6 +233,16 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
         assert len(server.requests) == asked  # the answers are in the ledger
     assert "one question for each pair" in Page((tmp_path / "q.html").read_text(encoding="utf-8")).words
     assert "Example: fitra align report" in invoke("--help").output
+
+
+def test_rows_made_under_packs_are_held_against_them(tmp_path: Path) -> None:
+    hash_ = policy.load("default", ["egypt"]).hash
+    folder = stage(tmp_path / "s", [row("a", "نص.", None, "unchanged", policy_hash=hash_)])
+    for packs, same in (([], False), (["--pack", "egypt"], True)):
+        done = invoke(str(folder), "--out", str(tmp_path / "p.html"), *packs, "--json")
+        assert json.loads(done.output)["policy"]["same"] is same, done.output
+        page = Page((tmp_path / "p.html").read_text(encoding="utf-8")).words
+        assert ("made under another policy" in page) is not same
 
 
 def test_the_judges_key_comes_from_the_environment_and_stays_there(

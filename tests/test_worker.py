@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 from typer.testing import CliRunner
 from worker_rows import AD, PLACES, POLICY, TEXTS, aligned, config, model, without_ad
 
-from fitra import llm, lm, recipe
+from fitra import llm, lm, policy, recipe
 from fitra.align import masking, serve, worker
 from fitra.artifacts import read_manifest, read_table
 from fitra.cli import align as align_commands
@@ -114,6 +114,15 @@ def test_a_reply_is_parsed_as_it_was_taught(kind: Any) -> None:
     assert turns[0] == worker.messages(POLICY, "نص آخر", kind)[0]  # one prefix for all requests
     with pytest.raises(llm.ParseError):
         worker.parse("", masked.text, kind)
+
+
+def test_a_worker_is_trained_under_the_packs_it_will_be_asked_with(rows: Path, base: Path, tmp_path: Path) -> None:
+    prompts = set()
+    for packs in ([], ["egypt"]):
+        made = worker.train(config(packs=packs), rows, base, tmp_path / "+".join(["w", *packs]))
+        prompts.add(made["config"]["prompt"])
+        assert made["config"]["prompt"] == worker.messages(policy.load("default", packs), "", "edits")[0]["content"]
+    assert len(prompts) == 2 and any("default+egypt" in p for p in prompts)
 
 
 # --- training

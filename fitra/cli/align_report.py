@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fitra.cli.policy import Packs
 from fitra.errors import FitraError
 
 Stage = Annotated[Path, typer.Argument(help="Output folder of `align run`.")]
@@ -30,6 +31,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The page to write (default: report.html in the folder).")] = None,
     model: Annotated[Path | None, typer.Option(help="A model folder, for perplexity before and after.")] = None,
     policy: Annotated[str, typer.Option(help="The policy the rows were made under.")] = "default",
+    pack: Packs = [],
     toxicity: Annotated[
         str, typer.Option(help="The scorer beside the rules: embedded, npz:FILE, hf:MODEL or endpoint:URL.")
     ] = "embedded",
@@ -56,7 +58,7 @@ def report(
 
     found = figures.figures(
         stage,
-        policies.load(policy),
+        policies.load(policy, pack),
         sample=sample,
         seed=seed,
         scorer=toxicity,

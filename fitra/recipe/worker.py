@@ -29,6 +29,7 @@ class Worker(Config):
     """Fine-tuning a worker on the accepted rows of an align stage."""
 
     policy: str = "default"  # whose prompts/worker.md it is trained with, and must be asked with
+    packs: list[str] = Field([], description="regional packs on top of it: the prompt names them")
     format: Literal["edits", "rewrite"] = "edits"
     languages: list[str] = ["ar", "arz", "apc"]
     chunk_chars: int = Field(4000, ge=200, description="as align.chunk_chars where the worker will be used")

@@ -91,7 +91,7 @@ def _base(recipe: Recipe, cfg: Align) -> Step:
 def _worker(recipe: Recipe, cfg: Align) -> Step:
     assert cfg.train is not None
     # It is trained as it will be asked.
-    given = {"policy": cfg.policy, "chunk_chars": cfg.chunk_chars, "languages": cfg.languages}
+    given = {"policy": cfg.policy, "packs": cfg.packs, "chunk_chars": cfg.chunk_chars, "languages": cfg.languages}
     train = cfg.train.model_copy(update=given)
     path = train.base.path
 

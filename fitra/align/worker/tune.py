@@ -33,10 +33,10 @@ def tune(cfg: Worker, rows: Path, base: Path, out: Path, *, seed: int = 7) -> di
     """
     stage = rows.parent if rows.name == "rows" else rows
     read_manifest(stage)
-    held = policy.load(cfg.policy)
+    held = policy.load(cfg.policy, cfg.packs)
     start = lm.model_folder(base)
     prompt = messages(held, "", cfg.format)[0]["content"]
-    learnt = cfg.model_dump(mode="json", exclude={"policy", "hold", "base", "serve", "max_tokens"})
+    learnt = cfg.model_dump(mode="json", exclude={"policy", "packs", "hold", "base", "serve", "max_tokens"})
     config = {"worker": learnt, "prompt": prompt, "seed": seed}
     inputs: dict[str, Path] = {"rows": stage, "base": start} | ({"hold": Path(cfg.hold)} if cfg.hold else {})
     with open_stage(out, stage="worker", config=config, inputs=inputs, version=VERSION) as st:
