@@ -19,11 +19,15 @@ __all__ = ["look"]
 
 
 def look(rows: list[Row], docs: list[dict[str, Any]], work: Work, ledger: Path) -> None:
-    """Ask about the sampled accepted rows; one that changed a claim is refused, its verdict is added to all."""
+    """Ask about the sampled accepted rows; one that changed a claim is refused, its verdict is added to all.
+
+    What a person accepted is not asked about: a person has compared the claims.
+    """
     if work.judge is None:
         return
     place = {row["id"]: n for n, row in enumerate(rows)}
-    chosen = list(gates.claims.sample((r for r in rows if r["state"] == "accept"), work.policy))
+    accepted = (r for r in rows if r["state"] == "accept" and r["tier"] != "human")
+    chosen = list(gates.claims.sample(accepted, work.policy))
     job = gates.claims.job(work.policy)
     for answer in llm.run(job, chosen, work.judge.backend, ledger, progress=False, budget=work.judge.budget):
         n = place[answer.row_id]

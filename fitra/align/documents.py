@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fitra import policy
-from fitra.align import gates, masking, prompts, rewrite, rules, triage
+from fitra.align import gates, human, masking, prompts, rewrite, rules, triage
 from fitra.align.models import judge, routes
 from fitra.artifacts import canonical_json, worst_licence
 from fitra.errors import FitraError
@@ -38,6 +38,7 @@ class Work:
         self.policy = policy.load(cfg.policy, cfg.packs)
         self.rules = rules.compile_rules(self.policy)
         self.verses = masking.load_verses(cfg.quran)
+        self.human = human.read(cfg.human, self.policy.hash) if cfg.human else human.Edits()
         self.routes, self.judge = routes(cfg, backends), judge(cfg, backends)
         self.tokens = None
         if cfg.chunk_tokens and self.routes:
@@ -87,7 +88,11 @@ def begin(docs: Sequence[Document], work: Work) -> tuple[list[Row | None], list[
     """Rows of the documents in their order, None for those that wait for a model."""
     rows: list[Row | None] = [None] * len(docs)
     seen: list[_Seen] = []
+    edited: list[tuple[int, Document, human.Edit]] = []
     for n, doc in enumerate(docs):
+        if (edit := work.human.of.get(doc["id"])) and human.fits(edit, doc["text"] or ""):
+            edited.append((n, doc, edit))
+            continue
         if (held := work.given.get(doc["id"])) and held["original"] == (doc["text"] or ""):
             rows[n] = dict(held)
             continue
@@ -99,6 +104,8 @@ def begin(docs: Sequence[Document], work: Work) -> tuple[list[Row | None], list[
             seen.append(_Seen(n, doc, masked, rules.apply(masked, work.rules)))
         except _ROWS_FAULT as e:
             rows[n] = _refused(doc, None, None, f"rewriter: {type(e).__name__}: {e}", [], "rules", work)
+    for (n, *_), row in zip(edited, _by_human([(doc, edit) for _, doc, edit in edited], work), strict=True):
+        rows[n] = row
     texts = [s.doc["text"] or "" for s in seen]
     needs = triage.assign(texts, [s.masked for s in seen], work.rules, work.policy, [s.made for s in seen])
     opened: list[Open] = []
@@ -182,6 +189,57 @@ def _by_rules(candidates: Sequence[tuple[_Seen, _Candidate]], work: Work, before
             why = before + ", ".join(made.rules)
             out.append(_row(s.doc, s.masked, made.text, "accept", why, "rules", work, found))
     return out
+
+
+def _by_human(given: Sequence[tuple[Document, human.Edit]], work: Work) -> list[Row]:
+    """Rows of what people made: the same spans and gates as for a model, but for what they overruled with a reason."""
+    out: list[Row] = []
+    asked: list[tuple[int, masking.Masked, list[int], gates.Pair]] = []
+    for doc, edit in given:
+        text = doc["text"] or ""
+        try:
+            masked = masking.mask(text, work.verses)
+            made = rules.apply(masked, work.rules)
+        except _ROWS_FAULT as e:
+            why = f"human refused: {type(e).__name__}: {e}"
+            out.append(_refused(doc, None, edit.rewrite, why, [], "human", work))
+            continue
+        if edit.decision == "reject":
+            row = _refused(doc, masked, edit.rewrite or None, edit.why, [], "human", work)
+        elif not edit.rewrite.strip():
+            row = _row(doc, masked, "", "drop", edit.why, "human", work)
+        elif (heading := _unsafe_text(edit.rewrite, work)) and human.UNSAFE not in edit.overrules:
+            why = f"human refused: unsafe ({heading})"
+            row = _row(doc, masked, edit.rewrite, "quarantine", why, "human", work)
+        elif edit.rewrite == text:
+            row = _row(doc, masked, text, "unchanged", _why_of(edit, heading), "human", work)
+        else:
+            row = _row(doc, masked, edit.rewrite, "accept", _why_of(edit, heading), "human", work)
+            # As for a model: what the rules would take out may go, all other spans stay.
+            there = {int(m[1]) for m in masking.PLACEHOLDER.finditer(masking.again(edit.rewrite, masked))}
+            free = {int(m[1]) for r in made.removed for m in masking.PLACEHOLDER.finditer(r.text)}
+            stay = [i for i in range(len(masked.spans)) if i in there or i not in free]
+            gone = [rewrite.reveal(r.text, masked) for r in made.removed]
+            added = [safe for _, safe in work.rules.unsafe if safe in edit.rewrite and safe not in text]
+            pair = gates.Pair(text, edit.rewrite, gone, added, [masked.spans[i] for i in stay])
+            asked.append((len(out), masked, stay, pair))
+        out.append(row | {"rewriter": f"human:{edit.reviewer}"})
+    found = gates.judge_all([pair for *_, pair in asked], work.policy, work.verses, work.index)
+    for (n, masked, stay, pair), verdicts in zip(asked, found, strict=True):
+        doc, edit = given[n]
+        said, standing = human.settle(edit, masked, stay, verdicts)
+        if standing:
+            state = gates.outcome(standing, work.policy).state
+            why = f"human refused: gates: {gates.complaint(standing)}"
+            row = _refused(doc, masked, pair.rewrite, why, said, "human", work, state)
+            out[n] = row | {"rewriter": out[n]["rewriter"]}
+        else:
+            out[n]["verdicts"] = canonical_json([v.as_dict() for v in said])
+    return out
+
+
+def _why_of(edit: human.Edit, heading: str) -> str:
+    return edit.why + (f"; unsafe ({heading}) overruled: {edit.overrules[human.UNSAFE]}" if heading else "")
 
 
 def finish(open_: Open, work: Work) -> Row:

@@ -22,7 +22,7 @@ from fitra import arabic
 from fitra.align.protect import KINDS, Protected, Verses, find, load_verses
 
 __all__ = [
-    "KINDS", "PLACEHOLDER", "REASONS", "MaskError", "Masked", "Protected", "Verses", "find", "load_verses",
+    "KINDS", "PLACEHOLDER", "REASONS", "MaskError", "Masked", "Protected", "Verses", "again", "find", "load_verses",
     "mask", "part", "unmask",
 ]  # fmt: skip
 
@@ -116,6 +116,20 @@ def part(whole: Masked, piece: str, *, salt: str = "") -> tuple[str, Masked]:
     nonce = _nonce(original, salt)
     marks = (*(f"⟦{nonce}:{i}⟧" for i in range(len(spans))), "")
     return original, Masked("".join(x for pair in zip(between, marks, strict=True) for x in pair), spans, kinds, nonce)
+
+
+def again(text: str, masked: Masked) -> str:
+    """A text made of the same original, with the placeholders of the spans that it has: each is looked for in order.
+
+    Spans that are not there give no placeholder; brackets of its own stay as they are, and `unmask` refuses them.
+    """
+    out, here = list[str](), 0
+    for i, span in enumerate(masked.spans):
+        found = text.find(span, here)
+        if found >= 0:
+            out += [text[here:found], masked.placeholder(i)]
+            here = found + len(span)
+    return "".join([*out, text[here:]])
 
 
 def unmask(text: str, masked: Masked, expected: Collection[int] | None = None) -> str:

@@ -64,7 +64,7 @@ def plan(cfg: Align, corpus: Path, ledger: Path | None = None, *, work: Work | N
     docs = list(_sample(parts, total))
     rows, opened = begin(docs, work)
     tiers: dict[str, Any] = {}
-    for tier in ("untouched", "rules", "drop"):
+    for tier in ("untouched", "rules", "drop", *(["human"] if work.human.of else [])):
         n = sum(r is not None and r["tier"] == tier for r in rows)
         tiers[tier] = {"documents": _share(n, len(docs), total)}
     out = {"documents": total, "sampled": len(docs), "tiers": tiers, "unknown": []}

@@ -8,27 +8,50 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from fitra import recipe
+from fitra import policy, recipe
+from fitra.align import human
 from fitra.align import seed as seeds
 from fitra.artifacts import DOCUMENT_SCHEMA, open_stage, read_manifest, table_parts, worst_licence
 
 __all__ = ["seed", "taken"]
 
 
-def seed(cfg: recipe.Seed, languages: list[str], corpus: Path, out: Path, number: int) -> dict[str, Any]:
+def seed(
+    cfg: recipe.Seed | None,
+    languages: list[str],
+    corpus: Path,
+    out: Path,
+    number: int,
+    edits: tuple[Path, policy.Policy] | None = None,
+) -> dict[str, Any]:
     """Write the documents of a corpus that the expert is to rewrite first (`seed.choose`); returns the manifest.
 
-    Raises FitraError where the corpus is not finished, or perplexity is asked for without a model.
+    With `edits`, a file of edits by people and the policy they must be made under, the documents they judged belong to
+    it too where their text is still the one that was judged; without `cfg` they alone. Raises FitraError where the
+    corpus is not finished, or perplexity is asked for without a model.
     """
-    inputs = {"corpus": corpus} | ({"model": Path(cfg.model)} if cfg.model else {})
-    config = {"seed": cfg.model_dump(exclude={"model"}), "languages": languages, "number": number}
+    inputs: dict[str, Path] = {"corpus": corpus} | ({"model": Path(cfg.model)} if cfg and cfg.model else {})
+    config: dict[str, Any] = {
+        "seed": cfg.model_dump(exclude={"model"}) if cfg else None,
+        "languages": languages,
+        "number": number,
+    }
+    judged: dict[str, human.Edit] = {}
+    if edits:
+        path, held = edits
+        inputs["human"], config["policy"] = path, held.hash
+        judged = human.read(path, held.hash).of
     with open_stage(out, stage="seed", config=config, inputs=inputs) as st:
         if not st.done:
             documents = ds.dataset([str(p) for p in table_parts(corpus, "documents")], schema=DOCUMENT_SCHEMA)
             mine = documents.to_table(columns=["id", "text"], filter=pc.field("lang").isin(languages))
-            texts = mine["text"].to_pylist() if cfg.by != "random" else []
-            model = Path(cfg.model) if cfg.model else None
-            ids = seeds.choose(mine["id"].to_pylist(), texts, cfg.documents, cfg.by, model, number)
+            ids: list[str] = []
+            if cfg:
+                texts = mine["text"].to_pylist() if cfg.by != "random" else []
+                model = Path(cfg.model) if cfg.model else None
+                ids = seeds.choose(mine["id"].to_pylist(), texts, cfg.documents, cfg.by, model, number)
+            seen = documents.to_table(columns=["id", "text"], filter=pc.field("id").isin(list(judged)))
+            ids += [r["id"] for r in seen.to_pylist() if human.fits(judged[r["id"]], r["text"] or "")]
             chosen = documents.to_table(filter=pc.field("id").isin(ids)).sort_by("id")
             st.write_table("documents", chosen)
             st.counts |= {"documents": chosen.num_rows, "of": mine.num_rows}

@@ -26,7 +26,7 @@ from fitra.signals import toxicity
 
 __all__ = ["render", "samples", "write"]
 
-TIERS = ("untouched", "rules", "edits", "worker", "expert", "drop")
+TIERS = ("untouched", "rules", "edits", "worker", "expert", "human", "drop")
 KINDS, EACH, MOST = 6, 3, 120  # kinds of reasons per tier and state, samples of each, samples in all
 GROUPS = 500  # tiers, states and reasons that are told apart
 LONGEST = 100_000  # characters of a text that is compared

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fitra import engine, llm
-from fitra.align import claims, gates, plan, programme
+from fitra.align import claims, gates, human, plan, programme
 from fitra.align.documents import Work, begin
 from fitra.align.flow import INDEX, SMALL, Settings, aligned, work_of
 from fitra.align.shards import ROW_SCHEMA, Shard, put, shards
@@ -99,6 +100,8 @@ def _config(cfg: Align, work: Work) -> dict[str, Any]:
 
 def _inputs(cfg: Align, corpus: Path) -> dict[str, Path | Sequence[Path]]:
     inputs: dict[str, Path | Sequence[Path]] = {"corpus": corpus}
+    if cfg.human:
+        inputs["human"] = Path(cfg.human)
     if cfg.quran:
         inputs["quran"] = Path(cfg.quran)
     if cfg.benchmarks:
@@ -151,6 +154,7 @@ def _rules(shard: Shard, work: Work, ledger: Path) -> None:
 def _sum_up(st: Stage, work: Work, every: Sequence[Shard], ledger: Path) -> None:
     counts, reasons, tiers, levels = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     licences: set[str] = set()
+    edited: dict[str, dict[str, Any]] = {}
     diversity = gates.Diversity()
     most = -(-LOOKED // max(1, len(every)))
     for shard in every:
@@ -160,6 +164,9 @@ def _sum_up(st: Stage, work: Work, every: Sequence[Shard], ledger: Path) -> None
         licences.update(rows["licence_class"].to_pylist())
         pairs = zip(rows["state"].to_pylist(), rows["reason"].to_pylist(), strict=True)
         reasons.update(f"{s}: {r.split(':')[0]}" for s, r in pairs)
+        if work.human.of:
+            mine = rows.filter(pc.is_in(rows["id"], pa.array(list(work.human.of), pa.string())))
+            edited |= {r["id"]: r for r in mine.select(["id", "original", "tier", "state", "reason"]).to_pylist()}
         accepted = rows.filter(pc.equal(rows["state"], "accept"))
         before, after = accepted["original"].to_pylist(), accepted["rewrite"].to_pylist()
         diversity.add(before, after)
@@ -173,6 +180,12 @@ def _sum_up(st: Stage, work: Work, every: Sequence[Shard], ledger: Path) -> None
         toxicity={k: round(v / n, 5) for k, v in sorted(levels.items())},
         diversity=diversity.verdict(work.policy).as_dict(),
     )
+    if work.cfg.human:
+        if aside := human.aside(work.human, edited):
+            st.quarantine(aside)
+        states = Counter(r["state"] for r in edited.values() if r["tier"] == "human")
+        st.counts["human"] = sum(states.values())
+        st.notes["human"] = {"states": dict(sorted(states.items())), "not_judged": work.human.pending}
     if work.routes:
         st.notes["actual"] = plan.actual(work, [s.at[0] for s in every], ledger)
     st.licence_class = worst_licence(sorted(licences))

@@ -10,7 +10,20 @@ from typing import Annotated
 
 import typer
 
-from fitra.cli import align, align_report, corpus, ledger, policy, rooms, runs, synth, vocab, vocab_report, worker
+from fitra.cli import (
+    align,
+    align_report,
+    align_review,
+    corpus,
+    ledger,
+    policy,
+    rooms,
+    runs,
+    synth,
+    vocab,
+    vocab_report,
+    worker,
+)
 from fitra.errors import FitraError
 
 QUARANTINED = 3  # exit code: finished, but bad rows were set aside
@@ -36,6 +49,7 @@ runs.add_to(app)
 corpus.add_to(app)
 align.add_to(app)
 align_report.add_to(app)
+align_review.add_to(app)
 worker.add_to(app)
 ledger.add_to(app)
 policy.add_to(app)

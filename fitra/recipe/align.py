@@ -96,7 +96,7 @@ class Align(Config):
     """Rewriting by a code of conduct."""
 
     VOLATILE: ClassVar[frozenset[str]] = frozenset(
-        ("engine", "policy", "packs", "quran", "benchmarks", "seed", "train")
+        ("engine", "policy", "packs", "quran", "human", "benchmarks", "seed", "train")
     )
 
     policy: str = "default"  # the name of a policy that ships with Fitra, or a folder
@@ -110,10 +110,11 @@ class Align(Config):
     chunk_chars: int = Field(4000, ge=200)
     chunk_tokens: int | None = Field(None, ge=64, description="with a model's tokenizer: also at most so many tokens")
     context_chars: int = Field(300, ge=0, description="of the text before a chunk, shown to the model with it")
+    human: str | None = Field(None, description="a file of edits by people, which go before all models")
     quran: str | None = None  # a parquet/txt file with the verses that must survive, one per row
     benchmarks: list[Benchmark] = Field([], description="evaluation sets that no rewrite may recite")
     engine: Engine = Engine()
-    # Only in a whole run: the expert writes a seed, a worker learns from it and does the rest.
+    # Only in a whole run: the expert (a model, or people) writes a seed, a worker learns from it and does the rest.
     seed: Seed = Seed()
     train: Worker | None = Field(None, description="train a worker on what the expert made of the seed")
 

@@ -23,8 +23,10 @@ def steps(recipe: Recipe, ledger: Path) -> list[Step]:
     assert cfg is not None
     if cfg.train is None:
         return [_align(cfg, ledger)]
-    if cfg.expert is None:
-        raise FitraError("align.train needs align.expert.", "The worker learns from what the expert wrote.")
+    if cfg.expert is None and cfg.human is None:
+        raise FitraError(
+            "align.train needs align.expert or align.human.", "The worker learns from what a model or people wrote."
+        )
     if cfg.worker and cfg.worker.format != cfg.train.format:
         raise FitraError(
             f"align.worker.format is {cfg.worker.format}, align.train.format {cfg.train.format}.",
@@ -43,7 +45,7 @@ def _key(cfg: Align) -> dict[str, Any]:
 
 def _inputs(cfg: Align) -> tuple[Path, ...]:
     folders = [p for p in (cfg.policy, *cfg.packs) if "/" in p]
-    return paths_of(cfg.quran, *folders, *(b.path for b in cfg.benchmarks))
+    return paths_of(cfg.quran, cfg.human, *folders, *(b.path for b in cfg.benchmarks))
 
 
 def _align(cfg: Align, ledger: Path) -> Step:
@@ -57,11 +59,18 @@ def _align(cfg: Align, ledger: Path) -> Step:
 
 def _seed(recipe: Recipe, cfg: Align) -> Step:
     def make(out: Path, at: Folders) -> Any:
+        from fitra import policy
         from fitra.align import programme
 
-        return programme.seed(cfg.seed, cfg.languages, at["corpus"], out, recipe.seed)
+        edits = (Path(cfg.human), policy.load(cfg.policy, cfg.packs)) if cfg.human else None
+        return programme.seed(chosen, cfg.languages, at["corpus"], out, recipe.seed, edits)
 
-    return Step("seed", cfg.seed, ("corpus",), paths_of(cfg.seed.model), make, {"documents": cfg.seed.documents})
+    # Without a model people are the expert: the seed is what they judged.
+    chosen = cfg.seed if cfg.expert else None
+    key = {"seed": chosen, "human": [cfg.policy, *cfg.packs] if cfg.human else None}
+    files = (*paths_of(cfg.seed.model if chosen else None), *(_inputs(cfg) if cfg.human else ()))
+    says = {"documents": cfg.seed.documents} if chosen else {"documents": "those judged by people"}
+    return Step("seed", key, ("corpus",), files, make, says)
 
 
 def _align_seed(cfg: Align, ledger: Path) -> Step:
@@ -73,7 +82,8 @@ def _align_seed(cfg: Align, ledger: Path) -> Step:
 
         return align.align(seed, at["seed"], out, ledger=ledger)
 
-    return Step("align-seed", _key(seed), ("seed",), _inputs(cfg), make, {"models": "expert"})
+    models = ", ".join(["people"] * bool(cfg.human) + ["expert"] * bool(cfg.expert))
+    return Step("align-seed", _key(seed), ("seed",), _inputs(cfg), make, {"models": models})
 
 
 def _base(recipe: Recipe, cfg: Align) -> Step:
@@ -132,7 +142,7 @@ def _align_by_worker(cfg: Align, ledger: Path) -> Step:
 
     key = _key(cfg) | {"train": {"format": cfg.train.format, "max_tokens": cfg.train.max_tokens} if cfg.train else {}}
     needs = ("corpus", "align-seed", "worker")
-    return Step("align", key, needs, _inputs(cfg), make, {"models": "worker, expert"})
+    return Step("align", key, needs, _inputs(cfg), make, {"models": "worker" + ", expert" * bool(cfg.expert)})
 
 
 def _served(model: Model, folder: Path) -> Model:

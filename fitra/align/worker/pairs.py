@@ -27,7 +27,8 @@ from fitra.recipe import Worker
 
 __all__ = ["Pair", "pairs"]
 
-_PARTLY = re.compile(r"chunks kept")  # some chunks were refused: their text is not what a worker should write
+# Some chunks were refused: their text is not what a worker should write.
+_PARTLY = re.compile(r"(?:model: |no change by the model, )\d+ of \d+ chunks kept")
 _COLUMNS = ["id", "lang", "original", "rewrite", "state", "reason", "spans", "licence_class"]
 
 
@@ -97,7 +98,7 @@ def _documents(cfg: Worker, rows: Path, lost: Counter[str]) -> Iterator[dict[str
                 lost["language"] += 1
             elif row["state"] not in ("accept", "unchanged"):
                 lost[f"state {row['state']}"] += 1
-            elif _PARTLY.search(row["reason"] or ""):
+            elif _PARTLY.match(row["reason"] or ""):
                 lost["partly refused"] += 1
             elif not (row["original"] or "").strip():
                 lost["empty"] += 1
@@ -139,13 +140,7 @@ def _masked(original: str, rewrite: str, spans: Sequence[tuple[int, int, str]]) 
         at = end
     texts = tuple(original[a:b] for a, b, _ in spans)
     whole = masking.Masked("".join([*out, original[at:]]), texts, tuple(k for *_, k in spans), nonce)
-    made, here = list[str](), 0
-    for i, span in enumerate(texts):
-        found = rewrite.find(span, here)
-        if found >= 0:
-            made += [rewrite[here:found], f"⟦{nonce}:{i}⟧"]
-            here = found + len(span)
-    return whole, "".join([*made, rewrite[here:]])
+    return whole, masking.again(rewrite, whole)
 
 
 def _renumbered(piece: str, became: str, masked: masking.Masked) -> str:
