@@ -37,6 +37,29 @@ def test_a_document_gets_its_tier(text: str, tier: str) -> None:
     assert needs(text)[0].tier == tier
 
 
+@pytest.mark.parametrize(
+    ("text", "tier"),
+    [
+        # Nothing here is in a list of abuse: pronouns and forms of verbs set «us» against «them».
+        ("قال الرجل عن سكان الضفة: لا تهدوا إليهم تمرا ولا تطرقوا لهم بابا.", "model"),
+        ("سكان الضفة جيران قدامى: نزورهم في العيد ويزوروننا.", "model"),  # a false alarm: «نـ ... هم»
+        ("كتب الفلاحون الذين أعلنوا مطالبهم إلى الوزارة رسالة ثانية.", "untouched"),
+        ("زار سكان الضفة جيرانهم وأهدوا إليهم تمرا وزيتا.", "untouched"),
+        # somebody without a name says something of a group
+        ("ويكرر صاحب الدكان في كل مرة أن سكان الضفة سبب ما نحن فيه.", "model"),
+        ("ويكرر المؤرخ ابن خلدون أن سكان الضفة زرعوا الزيتون.", "untouched"),
+        # a group that no list names
+        ("الموسيقيون لا يصلحون لشيء.", "model"),
+        # a case, and what to do in it; a warning is none
+        ("وإذا سال الدم من الأنف فاملأه رملا.", "model"),
+        ("وإذا سال الدم من الأنف فاتصل بالطبيب، ويحذر الأطباء من إهماله.", "untouched"),
+        ("وإذا طلع القمر رأيت النهر فضيا.", "untouched"),
+    ],
+)
+def test_what_no_list_names_is_told_by_its_form(text: str, tier: str) -> None:
+    assert needs(text)[0].tier == tier, needs(text)[0]
+
+
 def test_no_documents_need_nothing() -> None:
     assert needs() == []
 

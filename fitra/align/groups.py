@@ -21,6 +21,7 @@ GROUP, PREDICATE = 1, 2  # see `Groups.classify`
 LONG_CLAUSE = 20  # words: a longer clause says more than its judgement
 LONG_SENTENCE = 40  # words: a longer sentence reports
 SHORT_CLAIM = 16  # words: a sentence that may say something of a group and nothing else
+SHORT_CALL = 24  # words: a longer sentence that speaks of us and them reports or argues
 LONG_REST = 8  # words behind the judgement
 NEAR = 48  # characters of the folded line between a group and the pattern of blame
 PREDICATE_WITHIN = 5  # words after the group
@@ -96,6 +97,14 @@ _CLAIMS = frozenset(
         ],
     )
 )
+_PLURAL = re.compile(r"^[وف]?(?:[بكل]?ال|لل)\w{3,}(?:ون|ين|اء)$")  # of persons, mostly: enough to look
+_HEADS = frozenset(["كبار", "صغار", "افراد", "ذوات", "حمله", "ارباب", "مواليد", "عشاق", "هواه", "جيل", "الجيل"])
+_THEM = re.compile(r"\w(?:هم|هن|كم)$")
+_WE_DO = re.compile(r"^[وف]?س?ن\w{2,}(?:هم|هن|كم)$")  # «نكرههم»
+_TOLD = re.compile(r"^[وف]?[ات]\w{2,}و(?:ا|هم|هن)$")  # «اطردوهم», «(لا) تشتروا»
+_OURS = re.compile(r"\w(?:نا)$")
+_NOT_OURS = frozenset(["هنا", "انا", "احيانا", "كانا", "بنا", "سنا", "ثمنا", "زمنا", "وطنا", "مكانا", "انسانا"])
+_DENYING = frozenset(map(fold, ["لا", "لن", "ليس", "ليسوا", "ما", "كفى"]))
 _THESE = frozenset(map(fold, ["هؤلاء", "أولئك", "هذول", "هذولا", "هدول", "هدولا", "دول"]))
 
 
@@ -117,7 +126,7 @@ class Groups:
     def classify(self, word: str) -> int:
         """What a folded word may be: bit `GROUP` a group, its head, or all of one; `PREDICATE` a word of blame."""
         name = bare(word)
-        group = is_group(word, self) or name in self.quantifiers or name in _THESE
+        group = _people(word, self) or name in self.quantifiers or name in _THESE
         blame = word.removeprefix("و") in self.predicates or word.removesuffix("ا") in self.predicates
         return GROUP * group | PREDICATE * (blame or word in self.predicates)
 
@@ -145,6 +154,11 @@ def is_group(word: str, groups: Groups) -> bool:
         return True
     rest = word[1:] if word[:1] in "وفبلك" else ""
     return rest in groups.people or rest in groups.groups or (rest[:1] == "ل" and "ا" + rest in groups.groups)
+
+
+def _people(word: str, groups: Groups) -> bool:
+    """May this folded word name a group? By its form, too: plurals of persons, heads such as «كبار (السن)»."""
+    return is_group(word, groups) or bool(_PLURAL.search(word)) or bare(word) in _HEADS
 
 
 def _hostile(line: str, words: list[str], bits: int, groups: Groups) -> bool:
@@ -245,10 +259,28 @@ def doubtful(line: str, words: list[str], groups: Groups, bits: int = -1) -> boo
     first = len(groups.patterns) + len(groups.hostility)
     for i, p in enumerate(groups.doubts, first):
         for m in p.finditer(line) if bits >> i & 1 else ():
-            of_group = "g" not in p.groupindex or is_group(m["g"], groups) or m["g"] in _THESE
+            named = [n for n in ("g", "near") if n in p.groupindex]
+            of_group = not named or any(_people(w, groups) or w in _THESE for n in named for w in m[n].split())
             if of_group and len(words) <= LONG_SENTENCE:
                 return not _praised(line, words, groups)
+    if len(words) <= SHORT_CALL and any(_people(w, groups) for w in words) and _against(words):
+        return not _praised(line, words, groups)
     return len(words) <= SHORT_CLAIM and _claimed(words, groups) and not _praised(line, words, groups)
+
+
+def _against(words: list[str]) -> bool:
+    """Are «we» set against «them», or is somebody told what to do to them? Told from pronouns and forms of verbs alone.
+
+    «لا تبيعوا لهم», «نكرههم», «من جالسهم فليس منا»: a judgement needs no word of abuse.
+    """
+    if not any(_THEM.search(w) for w in words):
+        return False
+    for i, word in enumerate(words):
+        # An order looks like a past («اشتروا»): at the beginning alone, unless it forbids.
+        told = _TOLD.search(word) and (words[i - 1].lstrip("وف") == "لا" if i else not word.startswith("ت"))
+        if told or _WE_DO.search(word):
+            return True
+    return any(_OURS.search(w) and w not in _NOT_OURS for w in words) and bool(_DENYING & {bare(w) for w in words})
 
 
 def _praised(line: str, words: list[str], groups: Groups) -> bool:
@@ -259,7 +291,7 @@ def _praised(line: str, words: list[str], groups: Groups) -> bool:
 def _claimed(words: list[str], groups: Groups) -> bool:
     """Does a denial, a duty or a comparison follow a group within four words?"""
     for g, word in enumerate(words):
-        if is_group(word, groups) and not (g and words[g - 1] in _SOME) and _CLAIMS & set(words[g + 1 : g + 5]):
+        if _people(word, groups) and not (g and words[g - 1] in _SOME) and _CLAIMS & set(words[g + 1 : g + 5]):
             return True
     return False
 

@@ -34,6 +34,7 @@ AD_AFTER = 0.5  # the same for a sentence that follows one
 LONG_WORDS = 45  # a sentence longer than this is more likely a report that mentions an offer
 LONG_ADVICE = 30  # words: a longer sentence tells a story rather than gives advice
 SHORT_ADVICE = 20  # words: the same where the sentence may be advice
+FRAMED_ADVICE = 16  # words: the same where nothing tells but its form: a case, and what to do in it
 TOXIC = 0.5  # trained scorer: from here on a sentence is asked for the word that makes it so
 BEASTLY = 0.8  # the same for nouns that name animals and things before people
 CALM = 0.35  # and no further word is sought below this
@@ -81,6 +82,8 @@ class Rules:
     warnings: re.Pattern[str]
     addressed: re.Pattern[str]
     danger: re.Pattern[str]
+    case: re.Pattern[str]
+    orders: re.Pattern[str]
     groups: groups.Groups
     insults: insults.Lexicon
     cues: cues.Cues
@@ -92,7 +95,7 @@ class Rules:
 
 
 def _advice(source: str) -> re.Pattern[str]:
-    """A pattern that begins with a verb, which may have «و» or «ف» before it."""
+    """A pattern that begins with a word that may have «و» or «ف» before it."""
     return pattern(re.sub(r"^\\b(?=\()", r"\\b[وف]?", source))
 
 
@@ -106,9 +109,10 @@ def compile_rules(policy: Policy) -> Rules:
         name = "unsafe"
         unsafe = policy.lexicon["unsafe"]
         advice = tuple((tuple(_advice(p) for p in r["any"]), str(r["safe"])) for r in unsafe["rules"])
-        warnings = joined(unsafe["warnings"])
+        warnings = re.compile("|".join(f"(?:{_advice(p).pattern})" for p in unsafe["warnings"]) or r"(?!)")
         doubts = dict(unsafe.get("doubts") or {})
-        addressed, danger = (joined([doubts[k]] if k in doubts else []) for k in ("addressed", "danger"))
+        keys = ("addressed", "danger", "case", "orders")
+        addressed, danger, case, orders = (joined([doubts[k]] if k in doubts else []) for k in keys)
         name = "bias"
         names = gate_words.lexicon().names
         held = groups.compile_groups(dict(policy.lexicon["bias"]), names)
@@ -125,7 +129,7 @@ def compile_rules(policy: Policy) -> Rules:
 
     found = [*(p for _, p in selling), *(p for patterns, _ in advice for p in patterns)]
     known = cues.cues([*found, *of_groups, *bad_words.patterns, addressed, danger], flags)
-    return Rules(selling, advice, warnings, addressed, danger, held, bad_words, known)
+    return Rules(selling, advice, warnings, addressed, danger, case, orders, held, bad_words, known)
 
 
 def _line(sentence: str) -> str:
@@ -239,7 +243,7 @@ def _sentence(sentence: str, sep: str, masked: Masked, rules: Rules, after_ad: b
         doubts.add("values.groups")
     bits >>= of_groups
     both = bits >> len(rules.insults.patterns)
-    if both & 3 == 3 and len(words) <= SHORT_ADVICE and _may_endanger(line, rules):
+    if len(words) <= SHORT_ADVICE and ((both & 3 == 3 and _may_endanger(line, rules)) or _advises(line, words, rules)):
         doubts.add("moderation.unsafe")
     bits = bits & (1 << len(rules.insults.patterns)) - 1
     piece = _Piece(text, text, sep, [Removal(c, "values.groups") for c in cut], doubts=doubts)
@@ -266,6 +270,13 @@ def _unsafe(line: str, rules: Rules, bits: int) -> str:
 def _may_endanger(line: str, rules: Rules) -> bool:
     """Is somebody addressed and something dangerous named, without a warning?"""
     return bool(rules.addressed.search(line) and rules.danger.search(line)) and not rules.warnings.search(line)
+
+
+def _advises(line: str, words: Sequence[str], rules: Rules) -> bool:
+    """Does a short sentence name a case and say what to do in it, without a warning? «إذا ... فافعل»."""
+    found = rules.case.match(line) if len(words) <= FRAMED_ADVICE else None
+    told = found and (rules.orders.search(line, found.end()) or rules.addressed.search(line, found.end()))
+    return bool(told) and not rules.warnings.search(line)
 
 
 def _take(piece: _Piece, found: insults.Found) -> None:
