@@ -182,7 +182,7 @@ def measure(
         total.update(c)
     return {
         "name": name, "documents": n["documents"], "replies": n["replies"] / n["documents"],
-        "acceptance": n["accepted"] / max(1, n["changed"]), "changed": n["changed"], "planted": total["planted"],
+        "acceptance": n["accepted"] / n["changed"] if n["changed"] else None, "changed": n["changed"], "planted": total["planted"],
         "raw": total["raw"] / max(1, total["planted"]), "fixed": total["fixed"] / max(1, total["planted"]),
         "facts_raw": n["kept_raw"] / max(1, n["facts"]), "facts": n["kept"] / max(1, n["facts"]),
         "clean_changed": n["clean_changed"] / max(1, n["clean"]),
@@ -197,7 +197,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "|---|---:|---:|---:|---:|---:|---:|---:|"
     for r in rows:
         cells = [r[k] for k in ("replies", "acceptance", "fixed", "raw", "facts", "facts_raw", "clean_changed")]
-        yield f"| {r['name']} | " + " | ".join(f"{c:.3f}" for c in cells) + " |"
+        yield f"| {r['name']} | " + " | ".join("–" if c is None else f"{c:.3f}" for c in cells) + " |"
     kinds = list(rows[0]["kinds"])
     if not kinds:
         return

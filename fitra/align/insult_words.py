@@ -40,6 +40,10 @@ class Lexicon:
     vocatives: frozenset[str]
     predicate: tuple[str, str, str, str]  # masculine, feminine, plural, plural after a verb
     person: tuple[str, str, str, str]  # definite, definite plural, indefinite, indefinite plural
+    homonyms: frozenset[str]  # names and ordinary words that look like one of the above: never without the scorer
+    epithets: frozenset[str]  # «مسيلمة الكذاب»: part of a name
+    singulars: frozenset[str]  # «خاين»: its last letters are no plural
+    superlative: tuple[str, str]  # «أجدبهم» becomes «أكثرهم خطأ»
     seen: dict[str, int] = field(default_factory=dict, compare=False)  # word -> class, see `classify`
 
     @cached_property
@@ -132,6 +136,10 @@ def compile_lexicon(raw: dict[str, Any], spared: Collection[str] = ()) -> Lexico
         words("vocatives"),
         (p["masculine"], p["feminine"], p["plural"], p["plural_oblique"]),
         (person["definite"], person["definite_plural"], person["indefinite"], person["indefinite_plural"]),
+        words("homonyms"),
+        words("epithets"),
+        frozenset().union(*(words(k) for k in ("adjectives", "soft_adjectives", "accusations", "nouns"))) - plurals,
+        (p.get("more", "أكثر"), p.get("wrong", "خطأ")),
     )
 
 

@@ -48,10 +48,11 @@ _SUBJECTS = _folded(
     "هو هي هم هن انت انتي انتا انته انتم انتو انتوا انا احنا نحن انه انها انهم انك انكم انني اني انو ليس ليست"
     " هذا هذه ذلك تلك ده دي دا هاد هادا هيدا هؤلاء كلهم كلكم كلنا جميعهم جميعكم فهو فهي فهم وهو وهي وهم وانت"
     " وانتي وانتم بانه بانك بانهم بانها لانه لانك لانهم لانها لانو كانه كانك لكنه لكنك لكنهم والله اصلا طبعا"
-    " فعلا دايما دائما جدا كتير مجرد اكبر ليش لماذا كم شو ما مين"
+    " يعني فعلا دايما دائما جدا كتير مجرد اكبر ليش لماذا كم شو ما مين"
 )
 _BEING = _folded(
     "كان كانت كانوا كنت كنتم يكون تكون يكونوا بيكون بتكون صار صارت صاروا صرت اصبح اصبحت يصبح طلع طلعت طلعوا"
+    " كنا كنتو كنتوا يكونو نكون"
     " يطلع بقى بقيت بقوا يبقى تبقى بيبقى ظل ظلت يظل يبدو تبدو اعتبر يعتبر تعتبر اعتبره يعتبره سماه يسميه وصفه"
     " وصفته يصفه هتفضل حتضل رح تضل"
 )
@@ -70,8 +71,13 @@ _AIMS_AFTER = _folded("مثلك مثلكم متلك متلكم زيك زيكم �
 _SLOT = _folded(
     "قال قالت أن بأن أنه من إلى على عن في ثم حيث إذا عندما مثل بعض أحد كل هل أين متى كيف أو أم و زعم يقول جاء"
     " ذهب مع عند لدى ضد بين ان الى ع ف زي متل يا شاف شفت رايت سمعت كلم ضرب راح اجا شوف انا بيقول قالوا قلت منك"
-    " لك اي اللي الي كما لكن بس حتى الا سوى غير"
+    " هناك هنالك لك اي اللي الي كما لكن بس حتى الا سوى غير"
 )
+_LIKE = _folded("زي متل مثل شبه وزي ومتل")
+_VERB_WITH_OBJECT = re.compile(r"^[وف]?[بح]?ا\w{3}(?:ه|ها|ك|ني)$")  # «رح أجربها»: I shall try it
+_MOST = re.compile(r"^[وف]?ا\w{2,3}(هم|هن|كم|نا)$")  # «أجدبهم»
+_KIN = re.compile(r"^(?:ام|اخت|خالت|عمت|بنت|مرت|مرات|ست|عرض|طيز|كس|خوات|اخوات|اهل)(?:ك|كم|كو|ه|ها|هم|و|ي)$")
+_OWNED = re.compile(r"\w{3,}(?:هم|هن|ها|كم|نا)$")  # «حيواناتهم» are animals that somebody has
 _DEGREE = _folded("جدا كتير قوي اوي خالص مره للغاية بقوة كثير حيل واجد برشا بزاف")
 _ALL_PEOPLE = _folded("المجتمع البشر الناس الشعب البلد الأمة التاريخ الأرض العالم القوم الخلق")
 _POSSESSIVE = re.compile(r"(?:ه|ها|هم|هن|كم|نا|ك)$")
@@ -129,13 +135,17 @@ class _Sentence:
         bits = lex.classify(word)
         if i in self.framed:
             return "noun" if bits & (NOUN | STRONG) else "adjective"
-        if not bits & ~FIRST:
+        if not bits & ~FIRST or (_VERB_WITH_OBJECT.search(word) and not bits & (STRONG | NOUN | VULGAR)):
+            return ""
+        prev = self.words[i - 1] if i else ""
+        if word in lex.homonyms and i not in self.accept and self._may_be_a_name(i):
+            if not self._of_a_thing(i):
+                self.open.append(i)
             return ""
         if bits & VULGAR:
             self.obscene = True
             return "vulgar"
-        prev = self.words[i - 1] if i else ""
-        if prev in _DENIALS:
+        if prev in _DENIALS or f"{prev} {word}" in lex.epithets:
             return ""  # «ليس الغبي بسيد في قومه» insults nobody
         after = self.words[i + 1] if i + 1 < len(self.words) else ""
         chained = i - 1 in self.edits  # «يا غبي يا فاشل», «الغبي الفاشل»
@@ -148,22 +158,29 @@ class _Sentence:
             return "noun" if bits & NOUN and not bits & SOFT else "adjective"
         if bits & HARD and not thing:
             return "adjective"
-        if bits & STRONG:
+        if bits & STRONG and not (thing and lex.thing(prev) and bool(DEFINITE.match(prev) and DEFINITE.match(word))):
             return "noun"
         if aimed and bits & SOFT and not thing:
             return "adjective"
         if aimed and bits & NOUN:
             return "noun"
-        if bits & ATTACHED or ((called or prev in _YOU) and bits & ACCUSATION):
+        if bits & ATTACHED or ((called or (prev in _YOU and word[0] != "و")) and bits & ACCUSATION):
             return "adjective"
         if (bits & SOFT and not thing) or (bits & NOUN and self._said_of_somebody(i)):
             self.open.append(i)
         return ""
 
+    def _may_be_a_name(self, i: int) -> bool:
+        """Is a homonym neither called nor among abuse nor followed by somebody's mother?"""
+        after = self.words[i + 1] if i + 1 < len(self.words) else ""
+        abuse = HARD | STRONG | SOFT | VULGAR
+        others = any(self.lex.classify(w) & abuse and w not in self.lex.homonyms for w in self.words)
+        return not (others or self.edits or _KIN.search(after) or (i and self.words[i - 1] in self.lex.vocatives))
+
     def _said_of_somebody(self, i: int) -> bool:
         """May an animal or a thing be a predicate here? «كلب الجيران» and «الكلاب تنبح» are dogs."""
         word, after = self.words[i], self.words[i + 1] if i + 1 < len(self.words) else ""
-        if not i or DEFINITE.match(word) or DEFINITE.match(after):
+        if not i or DEFINITE.match(word) or DEFINITE.match(after) or _OWNED.search(word):
             return False
         return self._says(self.words[i - 1], self.tokens[i - 1][2]) or self.lex.thing(self.words[i - 1])
 
@@ -180,14 +197,18 @@ class _Sentence:
 
     def _plural(self, i: int) -> bool:
         word, prev = self.words[i], self.words[i - 1] if i else ""
-        listed = any(f in self.lex.plurals for f in forms_of(word))
-        return listed or word.endswith(("ون", "ين", "ات")) or prev in _PLURAL_BEFORE
+        forms = forms_of(word)
+        if any(f in self.lex.plurals for f in forms) or prev in _PLURAL_BEFORE:
+            return True
+        return word.endswith(("ون", "ين", "ات")) and not {word, bare(word)} & self.lex.singulars
 
     def _predicate(self, i: int) -> str:
         word, (masculine, feminine, plural, oblique) = self.words[i], self.lex.predicate
+        if m := _MOST.search(word):
+            return f"{self.lex.superlative[0]}{m[1]} {self.lex.superlative[1]}"
         if self._plural(i):
             prev = self.words[i - 1] if i else ""
-            return oblique if word.endswith("ين") or prev in _BEING else plural
+            return oblique if word.endswith(("ين", "ا")) or prev in _BEING else plural
         if word.endswith(("ه", "اء")) and not any(f in self.lex.masculine for f in (word, bare(word))):
             return feminine
         return masculine + ("ا" if word.endswith("ا") and len(word) > 3 else "")
@@ -210,6 +231,8 @@ class _Sentence:
                 edits[i - 2] = None
         elif (word.startswith("ي") and lex.classify(word) & ATTACHED) or (i - 1 in edits and word.startswith("و")):
             edits[i] = None
+        elif definite and prev in _LIKE:
+            edits[i] = edits[i - 1] = None  # «بيحكي زي الأهبل»
         elif definite and prev in _DEMONSTRATIVES:
             edits[i] = lex.person[1 if plural else 0]
         elif definite and (m := _CLITIC.match(word)):  # «للمعتوهين» is no adjective of what stands before
@@ -223,10 +246,11 @@ class _Sentence:
         elif gone_before:
             edits[i] = None
         elif i == 0:
-            edits[i] = self._predicate(i) if kind == "adjective" else lex.person[3 if plural else 2]
+            says = kind == "adjective" and after not in _SLOT  # «غبي قال لصاحبه» is a person
+            edits[i] = self._predicate(i) if says else lex.person[3 if plural else 2]
         elif prev in _PEOPLE:
             edits[i] = None
-        elif self._says(prev, raw):
+        elif self._says(prev, raw) or (prev == "و" and kind == "adjective") or _MOST.search(word):
             edits[i] = self._predicate(i)
         elif prev in _SLOT or (kind == "noun" and _VERB.match(prev)):
             edits[i] = lex.person[3 if plural else 2]
@@ -295,7 +319,7 @@ def _tidy(text: str) -> str:
     text = re.sub(r"\s+(?=[،؛,.!؟:])", "", text)
     text = re.sub(r"([،؛])(?:\s*[،؛])+", r"\1", text)
     text = re.sub(r"[،؛,:]+(?=[.!؟])", "", text)
-    text = re.sub(r"([!؟.])(?:\s*[!؟])+", r"\1", text)
+    text = re.sub(r"([!؟.])(?:\s*[!؟])+", lambda m: "؟" if "؟" in m[0] else m[1], text)
     text = re.sub(r"\(\s*\)", "", text)
     return re.sub(r"^[\s،؛,.!؟:]+", "", text).rstrip()
 

@@ -64,7 +64,7 @@ _STEPS: tuple[tuple[tuple[str, ...], re.Pattern[str], Replacement], ...] = (
     (("ـ",), re.compile(r"ـ{2,}"), "ـ"),
     ((), re.compile(r"([!؟?،؛])(?:\s*\1)+"), r"\1"),
     (("....",), re.compile(r"(?<!\.)\.{4,}"), "..."),
-    ((",",), re.compile(rf"(?<=[{_A}{_M}])[ ]*,(?!\d)"), "،"),
+    ((",",), re.compile(rf"(?<=[{_A}{_M}])[ ]*,(?: ?,)*(?!\d)"), "،"),
     ((";",), re.compile(rf"(?<=[{_A}{_M}])[ ]*;"), "؛"),
     (("?",), re.compile(rf"(?<=[{_A}{_M}])[ ]*\?"), "؟"),
     (
