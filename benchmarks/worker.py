@@ -182,7 +182,8 @@ def measure(
         total.update(c)
     return {
         "name": name, "documents": n["documents"], "replies": n["replies"] / n["documents"],
-        "acceptance": n["accepted"] / n["changed"] if n["changed"] else None, "changed": n["changed"], "planted": total["planted"],
+        "acceptance": n["accepted"] / n["changed"] if n["changed"] else None,
+        "changed": n["changed"], "planted": total["planted"],
         "raw": total["raw"] / max(1, total["planted"]), "fixed": total["fixed"] / max(1, total["planted"]),
         "facts_raw": n["kept_raw"] / max(1, n["facts"]), "facts": n["kept"] / max(1, n["facts"]),
         "clean_changed": n["clean_changed"] / max(1, n["clean"]),

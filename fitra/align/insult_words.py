@@ -43,6 +43,7 @@ class Lexicon:
     homonyms: frozenset[str]  # names and ordinary words that look like one of the above: never without the scorer
     epithets: frozenset[str]  # «مسيلمة الكذاب»: part of a name
     singulars: frozenset[str]  # «خاين»: its last letters are no plural
+    labels: frozenset[str]  # «هؤلاء الحاقدين»: what calls somebody names where it points at them, and else reports
     superlative: tuple[str, str]  # «أجدبهم» becomes «أكثرهم خطأ»
     seen: dict[str, int] = field(default_factory=dict, compare=False)  # word -> class, see `classify`
 
@@ -124,7 +125,7 @@ def compile_lexicon(raw: dict[str, Any], spared: Collection[str] = ()) -> Lexico
         words("nouns"),
         words("strong_nouns"),
         words("vulgar"),
-        words("accusations"),
+        words("accusations") | words("labels"),
         frozenset(w for w in adjectives if " " in w),
         words("things"),
         plurals,
@@ -139,6 +140,7 @@ def compile_lexicon(raw: dict[str, Any], spared: Collection[str] = ()) -> Lexico
         words("homonyms"),
         words("epithets"),
         frozenset().union(*(words(k) for k in ("adjectives", "soft_adjectives", "accusations", "nouns"))) - plurals,
+        words("labels"),
         (p.get("more", "أكثر"), p.get("wrong", "خطأ")),
     )
 

@@ -164,6 +164,8 @@ class _Sentence:
             return "adjective"
         if aimed and bits & NOUN:
             return "noun"
+        if prev in _DEMONSTRATIVES and DEFINITE.match(word) and bare(word) in lex.labels:
+            return "noun"
         if bits & ATTACHED or ((called or (prev in _YOU and word[0] != "و")) and bits & ACCUSATION):
             return "adjective"
         if (bits & SOFT and not thing) or (bits & NOUN and self._said_of_somebody(i)):
@@ -187,6 +189,8 @@ class _Sentence:
     def _of_a_thing(self, i: int) -> bool:
         """Is the word beside a thing, with nothing but words of its own definiteness between («عمل إجرامي جبان»)?"""
         definite = bool(DEFINITE.match(self.words[i]))
+        if _CLITIC.match(self.words[i]):
+            return False  # «يمنح الفرصة للمعتوهين»
         for j in range(i - 1, max(-1, i - 4), -1):
             word = self.words[j]
             if self.lex.thing(word):
