@@ -88,12 +88,14 @@ def defect_of(truth: Truth) -> str:
     return next((k for k in truth["kind"] if k in DEFECTS), "")
 
 
-def make_base(work: Path, texts: Sequence[str], tokens: int) -> Path:
+def make_base(work: Path, texts: Sequence[str], tokens: int, hidden: int, layers: int) -> Path:
     """A small Llama with a chat template, trained on `texts` alone."""
-    out = work / f"base-{tokens}"
+    out = work / f"base-{hidden}x{layers}-{tokens}"
     if not (out / "config.json").is_file():
-        tokenizer = train_tokenizer(texts, SCRATCH.vocab_size)
-        model = small_llama(SCRATCH, tokenizer, SEED)
+        size = {"hidden_size": hidden, "layers": layers, "intermediate_size": hidden * 11 // 4}
+        scratch = SCRATCH.model_copy(update=size)
+        tokenizer = train_tokenizer(texts, scratch.vocab_size)
+        model = small_llama(scratch, tokenizer, SEED)
         cfg = recipe.Train(tokens=tokens, batch_tokens=1024, seq_len=128, lr=3e-3, checkpoint_every=10**6)
         rows = {"ar": train.pack(tokenizer, train.shuffled(texts, SEED), cfg.seq_len)}
         batches = train.Packed(rows, {"ar": max(1, tokens // cfg.seq_len)}, cfg.batch_tokens // cfg.seq_len, SEED)
@@ -228,6 +230,8 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=40_000)
     parser.add_argument("--base-tokens", type=int, default=1_000_000)
     parser.add_argument("--tokens", type=int, default=3_000_000)
+    parser.add_argument("--hidden", type=int, default=SCRATCH.hidden_size, help="width of the model, a multiple of 4")
+    parser.add_argument("--layers", type=int, default=SCRATCH.layers)
     parser.add_argument("--formats", nargs="+", default=["edits", "rewrite"])
     parser.add_argument("--most", type=int, default=500, help="at most so many documents of each kind to measure on")
     parser.add_argument("--show", type=int, default=12, help="so many replies to read")
@@ -244,7 +248,7 @@ def main() -> None:
     texts = read_table(rows, "rows", ["id", "lang", "original"]).to_pylist()
     seen = [r["original"] for r in texts if r["lang"] != "en" and r["id"] in known]
     began = time.perf_counter()
-    base = make_base(work, seen, args.base_tokens)
+    base = make_base(work, seen, args.base_tokens, args.hidden, args.layers)
     print(f"base: {time.perf_counter() - began:.0f} s")
     sets = held_out_sets(texts, truth, {p.id.split("#")[0] for p in found if p.held_out}, args.most)
     chunks = [c for group in sets.values() for c in group]
@@ -257,7 +261,7 @@ def main() -> None:
     }
     for kind in args.formats:
         made[f"untrained, {kind}"] = answers(base, kind, chunks, work / "ledger")
-        out = work / f"worker-{kind}-{args.base_tokens}-{args.tokens}"
+        out = work / f"worker-{kind}-{args.hidden}x{args.layers}-{args.base_tokens}-{args.tokens}"
         manifest = worker.train(config(kind, hold, args.tokens), rows, base, out, seed=SEED)
         print(f"{kind}: {manifest['seconds']:.0f} s training, {manifest['counts']}, {manifest['notes']}")
         began = time.perf_counter()
