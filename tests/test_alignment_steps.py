@@ -55,5 +55,8 @@ def test_the_papers_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         monkeypatch.setenv(f"FITRA_{name}", str(tmp_path))
     tiny_model.write(tmp_path)
     cfg = recipe.load(RECIPES / "native-align.yaml")
-    names = [s.name for s in alignment.steps(cfg, tmp_path)]
-    assert names == ["seed", "align-seed", "worker", "align"]
+    steps = {s.name: s for s in alignment.steps(cfg, tmp_path)}
+    assert list(steps) == ["seed", "align-seed", "worker", "align"]
+    # The seed is the expert's: nothing serves a worker before it is trained.
+    asked = dict(steps["align-seed"].config)
+    assert asked["expert"] and asked["worker"] is None

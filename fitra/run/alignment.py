@@ -75,7 +75,7 @@ def _seed(recipe: Recipe, cfg: Align) -> Step:
 
 def _align_seed(cfg: Align, ledger: Path) -> Step:
     # The expert sees every document of the seed: the worker must learn what to leave alone, too.
-    seed = cfg.model_copy(update={"triage": "all", "train": None})
+    seed = cfg.model_copy(update={"triage": "all", "train": None, "worker": None})
 
     def make(out: Path, at: Folders) -> Any:
         from fitra import align
