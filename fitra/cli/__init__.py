@@ -10,7 +10,20 @@ from typing import Annotated
 
 import typer
 
-from fitra.cli import align, align_report, corpus, ledger, policy, rooms, runs, synth, vocab, vocab_report, worker
+from fitra.cli import (
+    align,
+    align_report,
+    corpus,
+    evaluate,
+    ledger,
+    policy,
+    rooms,
+    runs,
+    synth,
+    vocab,
+    vocab_report,
+    worker,
+)
 from fitra.errors import FitraError
 
 QUARANTINED = 3  # exit code: finished, but bad rows were set aside
@@ -42,6 +55,7 @@ policy.add_to(app)
 vocab.add_to(app)
 vocab_report.add_to(app)
 rooms.add_to(app)
+evaluate.add_to(app)
 synth.add_to(app)
 
 
