@@ -14,9 +14,10 @@ import pyarrow as pa
 from fitra import arabic, lm, stats
 from fitra.artifacts import licence_of, open_stage, read_manifest
 from fitra.errors import FitraError
+from fitra.evaluate import benchmark
 from fitra.evaluate.card import Card, Item
 from fitra.evaluate.figures import summarise
-from fitra.evaluate.tasks import acva, exams, world
+from fitra.evaluate.tasks import world
 from fitra.progress import track
 from fitra.recipe import Evaluate
 from fitra.signals import toxicity
@@ -83,9 +84,10 @@ def gather(cfg: Evaluate, world_folder: Path | None) -> tuple[list[Card], list[d
     """The cards that the config asks for, and the rows set aside while reading."""
     parts = []
     if cfg.acva:
-        parts.append(acva.cards(Path(cfg.acva), cfg.shots, cfg.limit))
+        task = benchmark.load("acva")
+        parts.append(benchmark.cards(task, Path(cfg.acva), cfg.shots, cfg.limit, ("oall", "yesno")))
     if cfg.exams:
-        parts.append(exams.cards(Path(cfg.exams), cfg.shots, cfg.limit))
+        parts.append(benchmark.cards(benchmark.load("exams"), Path(cfg.exams), cfg.shots, cfg.limit, ("oall",)))
     if world_folder is not None:
         parts.append(world.cards(Path(world_folder), cfg.limit, cfg.samples, cfg.max_new_tokens, cfg.temperature))
     if cfg.retention:
