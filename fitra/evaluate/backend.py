@@ -43,6 +43,9 @@ class Backend(Protocol):
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[lm.Score | None]:
         """log P(continuation | context) in nats."""
 
+    def last_tokens(self, pairs: Sequence[tuple[str, str]]) -> list[lm.Score | None]:
+        """log P of the last token of each option, read alone, right after the context."""
+
     def perplexity(self, texts: Sequence[str]) -> list[lm.Nll | None]:
         """Negative log-likelihood of whole texts in nats."""
 
@@ -65,7 +68,7 @@ class Backend(Protocol):
 class Local:
     """A model in this process."""
 
-    chunk = 64
+    chunk = 512
 
     def __init__(self, m: lm.LM) -> None:
         self.m = m
@@ -100,6 +103,10 @@ class Local:
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[lm.Score | None]:
         """See fitra.lm.score."""
         return list(lm.score(self.m, pairs))
+
+    def last_tokens(self, pairs: Sequence[tuple[str, str]]) -> list[lm.Score | None]:
+        """See fitra.lm.last_tokens."""
+        return list(lm.last_tokens(self.m, pairs))
 
     def perplexity(self, texts: Sequence[str]) -> list[lm.Nll | None]:
         """See fitra.lm.perplexity."""

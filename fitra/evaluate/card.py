@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -80,8 +81,9 @@ STATISTICS: dict[str, Callable[[stats.Floats], stats.Floats]] = {
     "share_toxic": lambda sums: stats.ratio(sums[:, :2]),  # parts: toxic, samples, verbatim, samples
     "share_verbatim": lambda sums: stats.ratio(sums[:, 2:]),
     "bits_per_byte": stats.ratio,
+    "perplexity": lambda sums: np.exp2(stats.ratio(sums[:, [0, 2]])),  # parts: bits, bytes, tokens
 }
-LOWER_IS_BETTER = {"share_unsafe", "share_toxic", "share_verbatim", "bits_per_byte"}
+LOWER_IS_BETTER = {"share_unsafe", "share_toxic", "share_verbatim", "bits_per_byte", "perplexity"}
 
 
 def read(

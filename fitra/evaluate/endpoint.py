@@ -77,6 +77,8 @@ class Endpoint:
             if self.how in HOW and self._lm is not None:
                 return ""
             return "text is measured by token ids: it needs log-probabilities of the prompt and --tokenizer FOLDER"
+        if card.last_token and (self._lm is None or self.how not in HOW):
+            return "one token of each label is looked up by its id: it needs the prompt's log-probabilities and --tokenizer"
         if self.how in HOW:
             return ""
         if not self.how:
@@ -98,6 +100,16 @@ class Endpoint:
             for k, (c, o) in enumerate(pairs)
         ]
         return [lm.Score(a["logprob"], a["n"], a["greedy"]) if a else None for a in self._tails(rows)]
+
+    def last_tokens(self, pairs: Sequence[tuple[str, str]]) -> list[lm.Score | None]:
+        """The last token of each option, read alone, right after the context."""
+        assert self._lm is not None
+        contexts = dict(zip([c for c, _ in pairs], self._lm.encode([c for c, _ in pairs]), strict=True))
+        rows = [
+            {"id": k, **self._ids([*contexts[c], lm.last_token(self._lm, o)], len(contexts[c]))}
+            for k, (c, o) in enumerate(pairs)
+        ]
+        return [lm.Score(a["logprob"], 1, a["greedy"]) if a else None for a in self._tails(rows)]
 
     def perplexity(self, texts: Sequence[str]) -> list[lm.Nll | None]:
         """Negative log-likelihood of whole texts, through windows that move by half the context."""

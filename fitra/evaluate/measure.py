@@ -96,7 +96,9 @@ def _choices(backend: Backend, card: Card, items: Sequence[Item]) -> list[Row]:
             rows.append(_row(card, item, correct=False, parts=parts_of(card, item.gold, None)))
             continue
         known = [s for s in found if s is not None]
-        scores = [s.logprob / (len(o.encode()) if card.per_byte else 1) for s, o in zip(known, item.options, strict=True)]
+        scores = [
+            s.logprob / (len(o.encode()) if card.per_byte else 1) for s, o in zip(known, item.options, strict=True)
+        ]
         best = max(range(len(scores)), key=lambda k: (scores[k], -k))  # a tie goes to the first option
         bare_scores = [s.logprob for s in alone if s is not None]
         rows.append(
@@ -114,7 +116,7 @@ def _texts(backend: Backend, card: Card, items: Sequence[Item]) -> list[Row]:
     for item, got in zip(items, backend.perplexity([i.prompt for i in items]), strict=True):
         parts = [got.nll / math.log(2), float(got.bytes), float(got.tokens)] if got else [0.0, 0.0, 0.0]
         more = {"scores": [parts[0] / parts[1]], "lengths": [got.tokens]} if got else {}
-        rows.append({**_row(card, item, parts=parts[:2], **more), "prompt": item.prompt[:SHOWN], "gold": None})
+        rows.append({**_row(card, item, parts=parts, **more), "prompt": item.prompt[:SHOWN], "gold": None})
     return rows
 
 
@@ -124,7 +126,14 @@ def _written(backend: Backend, card: Card, items: Sequence[Item]) -> list[Row]:
     for item, text in zip(items, texts, strict=True):
         said = None if text is None else extract.read(text, card.extract, item.options)
         rows.append(
-            _row(card, item, output=text, predicted=said, correct=said == item.gold, parts=parts_of(card, item.gold, said))
+            _row(
+                card,
+                item,
+                output=text,
+                predicted=said,
+                correct=said == item.gold,
+                parts=parts_of(card, item.gold, said),
+            )
         )
     return rows
 
@@ -223,5 +232,3 @@ def one_token(backend: Backend, card: Card) -> bool:
     prompt = card.items[0].prompt
     ids = backend.encode([prompt, *(prompt + o for o in labels)])
     return ids is not None and all(len(x) - len(ids[0]) == 1 for x in ids[1:])
-
-

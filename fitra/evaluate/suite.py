@@ -225,7 +225,9 @@ def _everything() -> Suite:
             judged.setdefault(j.set, j)
         for t in suite.texts:
             lines.setdefault(t.name, t)
-    all_of = {k: [*v] for k, v in (("benchmarks", seen.values()), ("judged", judged.values()), ("texts", lines.values()))}
+    all_of = {
+        k: [*v] for k, v in (("benchmarks", seen.values()), ("judged", judged.values()), ("texts", lines.values()))
+    }
     return Suite.model_validate({"name": "everything", "about": "all suites", **all_of})
 
 

@@ -14,6 +14,7 @@ import torch
 
 from fitra.errors import FitraError
 from fitra.lm.load import LM
+from fitra.lm.split import last_token
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,21 @@ def perplexity(m: LM, texts: Sequence[str], batch_tokens: int = 8192) -> list[Nl
             done = end
     total, count, _ = _read(m, asks, len(texts), batch_tokens)
     return [Nll(-t, n, len(s.encode())) for t, n, s in zip(total, count, texts, strict=True)]
+
+
+def last_tokens(m: LM, pairs: Sequence[tuple[str, str]], batch_tokens: int = 8192) -> list[Score]:
+    """log P of one token right after each context: the last of the option read alone (ArabicMMLU's letters).
+
+    A context too long for the model loses its beginning. Contexts that are equal run once.
+    """
+    contexts = list(dict.fromkeys(c for c, _ in pairs))
+    ids = {c: tuple(x)[-m.max_positions :] for c, x in zip(contexts, m.encode(contexts), strict=True)}
+    asks: dict[tuple[int, ...], list[_Ask]] = {}
+    for i, (context, option) in enumerate(pairs):
+        row = ids[context] or tuple(m.start())
+        asks.setdefault(row, []).append(_Ask(len(row) - 1, last_token(m, option), i))
+    total, _, greedy = _read(m, asks, len(pairs), batch_tokens)
+    return [Score(t, 1, g) for t, g in zip(total, greedy, strict=True)]
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -22,7 +22,9 @@ class World(Config):
 class Evaluate(Config):
     """What to measure on every model."""
 
-    suite: str | None = Field(None, description="a named list of benchmarks: arabic, acegpt, allam, ..., or a YAML file")
+    suite: str | None = Field(
+        None, description="a named list of benchmarks: arabic, acegpt, allam, ..., or a YAML file"
+    )
     data: str | None = Field(None, description="folder with the files of the benchmarks, or one file for one task")
     tasks: list[str] = Field([], description="of these alone: 'acva', 'acva:oall', 'card.yaml:protocol'")
     corpus: str | None = Field(None, description="training text to look for the questions in: a stage folder or a file")
@@ -43,7 +45,9 @@ class Evaluate(Config):
     context: int | None = Field(None, ge=8, description="tokens that the endpoint takes")
     ledger: str | None = Field(None, description="folder for the endpoint's answers; beside the scores where not said")
     base: str | None = Field(None, description="config and tokenizer of a checkpoint that has none beside it")
-    cache: str | None = Field(None, description="folder for scores that other runs may use; beside the scores if not said")
+    cache: str | None = Field(
+        None, description="folder for scores that other runs may use; beside the scores if not said"
+    )
     strict: bool = Field(False, description="fail where a file of the suite is missing or a task cannot be run")
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
