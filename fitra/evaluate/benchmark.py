@@ -54,12 +54,13 @@ def questions(task: TaskCard, path: Path) -> tuple[list[Question], list[dict[str
     data = task.data
     good: list[Question] = []
     aside: list[dict[str, str]] = []
-    seen: Counter[str] = Counter()
+    seen: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}  # by role: splits may be numbered alike
     rows = read(path, list(dict.fromkeys(columns(data))), task.name, data.aliases)
     for n, row in enumerate(rows):
-        rid = unique(row.get(data.id), n, seen)
         split = str(row[data.split]) if data.split else ""
         test = not data.split or split in data.test
+        names_ = [row.get(c) for c in ((data.id,) if isinstance(data.id, str) else data.id)]
+        rid = unique(None if None in names_ else "-".join(map(str, names_)), n, seen[test])
         if data.split and not test and split not in data.shots:
             if not split.strip() or row[data.split] is None:
                 aside.append(bad(rid, path, f"'{data.split}' is empty"))
@@ -116,7 +117,7 @@ def _question(row: Mapping[str, Any], rid: str, test: bool, data: Data) -> Quest
         gold or 0,
         values["category"],
         key if len(key) <= LONG else hashlib.sha256(key.encode()).hexdigest()[:16],
-        tuple(str(row[s]) for s in data.slices),
+        tuple(str(row[s]).replace("/", "_") for s in data.slices if row.get(s)),  # a slash parts the keys of scores
         answers,
         values,
         lacking,
@@ -129,7 +130,7 @@ def _options(row: Mapping[str, Any], data: Data) -> tuple[str, ...] | str:
         given = row[data.options] if isinstance(row[data.options], list) else []
         least = data.min_options or 2
     else:
-        given = [row[c] for c in data.options]
+        given = [row.get(c) for c in data.options]
         least = data.min_options or len(given)
     texts = [str(x) if x is not None and str(x).strip() else "" for x in given]
     while texts and not texts[-1]:
@@ -230,6 +231,7 @@ def cards(
                 task.name,
                 task.by_category(),
                 p.last_token,
+                p.stop,
             )
         )
     return made, aside
@@ -287,7 +289,8 @@ def protocol_text(task: TaskCard, name: str, shots: int) -> str:
     if p.kind == "generate":
         read_by = f"read by {p.extract}" if p.extract else "compared with the accepted answers"
         template_ = "through the model's chat template" if p.chat else "no chat template"
-        how = f"greedy, at most {p.max_new_tokens} new tokens, {read_by}; {template_}"
+        until = f" or to {json.dumps(list(p.stop))}" if p.stop else ""
+        how = f"greedy, at most {p.max_new_tokens} new tokens{until}, {read_by}; {template_}"
     else:
         what = "each option's text" if p.scored == "text" else " ".join(f"'{p.lead}{x}'" for x in p.labels)
         per = "per UTF-8 byte" if p.per_byte else "summed, not normalised"
@@ -306,14 +309,14 @@ def hash_of(items: Sequence[Item]) -> str:
 
 
 def describe(task: TaskCard, rows: Sequence[Question]) -> tuple[dict[str, Any], list[str]]:
-    """(figures counted from this very file, warnings). Two questions are the same when question and options are,
-    white space, diacritics and tatweel aside."""
-    keys = {q.id: "\n".join([same_text(q.text), *sorted(same_text(o) for o in q.options)]) for q in rows}
+    """(figures counted from this very file, warnings). Two questions are the same when passage, question and options
+    are, white space, diacritics and tatweel aside."""
+    keys = ["\n".join([same_text(q.text), q.cluster, *sorted(same_text(o) for o in q.options)]) for q in rows]
     truths: dict[str, set[str]] = defaultdict(set)
-    for q in rows:
-        truths[keys[q.id]].add(same_text(q.options[q.gold]) if q.options else str(q.gold))
-    test = [keys[q.id] for q in rows if q.test]
-    dev = {keys[q.id] for q in rows if not q.test}
+    for key, q in zip(keys, rows, strict=True):
+        truths[key].add(same_text(q.options[q.gold]) if q.options else str(q.gold))
+    test = [key for key, q in zip(keys, rows, strict=True) if q.test]
+    dev = {key for key, q in zip(keys, rows, strict=True) if not q.test}
     facts: dict[str, Any] = {
         "rows": len(rows),
         "distinct": len(truths),

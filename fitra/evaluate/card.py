@@ -65,6 +65,7 @@ class Card:
     benchmark: str = ""  # what the protocols of one benchmark have in common: 'acva', 'mmlu_ar'
     groups: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # category -> (sub-category, domain)
     last_token: bool = False  # compare the last token of each option read alone, right after the prompt (ArabicMMLU)
+    stop: tuple[str, ...] = ()  # texts at which writing ends
 
 
 def accuracy_of(sums: stats.Floats) -> stats.Floats:

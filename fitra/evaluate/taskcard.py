@@ -37,20 +37,22 @@ class Data(Config):
 
     question: str
     options: tuple[str, ...] | str = Field((), description="one column an option, or one column that holds a list")
-    min_options: int | None = Field(None, description="options may end early, but not before this many")
+    min_options: int | None = Field(None, ge=1, description="options may end early, but not before this many")
     answer: str = ""
     gold: Literal["letter", "index", "number", "text", "yes_no"] = Field(
         "letter", description="A or أ; counted from 0; counted from 1; the option's text; true/false, نعم/لا, صح/خطأ"
     )
     answers: str = Field("", description="column of accepted written answers: a text or a list of texts")
-    id: str = "id"
+    id: str | tuple[str, ...] = Field("id", description="column, or columns joined by '-'; else rows are numbered")
     split: str = Field("", description="column that says which rows are asked; empty: all are")
     test: tuple[str, ...] = ("test",)
     shots: tuple[str, ...] = Field(("dev",), description="values of `split` of the worked examples")
     category: str = Field("", description="template over fields; worked examples are of the same category")
     any_shots: bool = Field(False, description="worked examples are the first of the file, whatever their category")
     cluster: tuple[str, ...] = Field((), description="columns: the first that is not empty says what belongs together")
-    slices: tuple[str, ...] = ()
+    slices: tuple[str, ...] = Field(
+        (), description="columns whose values get scores of their own, where there are such"
+    )
     fields: dict[str, Part | str] = Field({}, description="more {fields}: a column's name, or a Part")
     aliases: dict[str, str] = Field({}, description="column: its name in another release of the same data")
 
@@ -82,6 +84,7 @@ class Prompt(Config):
     metrics: tuple[Metric, ...] = Field(("accuracy",), min_length=1)
     extract: Extract = ""
     max_new_tokens: int = Field(32, ge=1)
+    stop: tuple[str, ...] = Field((), description="texts at which writing ends")
     chat: bool = False
     per_byte: bool = False
     last_token: bool = False
@@ -224,10 +227,9 @@ def _templates_of_data(card: TaskCard, where: str) -> None:
 
 
 def columns(data: Data) -> Iterator[str]:
-    """The columns a file must have, in the order in which they are asked for."""
+    """The columns a file must have, in the order in which they are asked for. Options beyond `min_options` need not be."""
     yield from filter(None, [data.split])
     yield from (p if isinstance(p, str) else p.of for p in data.fields.values())
-    yield from data.slices
     yield data.question
-    yield from data.options if isinstance(data.options, tuple) else [data.options]
+    yield from data.options[: data.min_options] if isinstance(data.options, tuple) else [data.options]
     yield from filter(None, [data.answer, data.answers, *data.cluster])
