@@ -23,6 +23,7 @@ from fitra.recipe import Endpoint as Server
 
 TOP = (20, 5)  # how many next tokens to ask for: vLLM's most, OpenAI's most
 SHORT = 8  # letters of an option that may be one token
+UNSPELT = "this endpoint's tokens do not spell Arabic text: give its tokenizer with --tokenizer FOLDER"
 PROBE = "السؤال: ما عاصمة مصر؟\nالإجابة: القاهرة"
 
 
@@ -48,6 +49,7 @@ class Endpoint:
         self._tokenizer = tokenizer_hash(self._lm.tokenizer) if self._lm else ""
         self._texts = llm.CompletionsBackend(server, revision=revision)
         self._talk = llm.EndpointBackend(server, revision=revision)
+        self._spells = True  # whether the server's tokens can be told apart without its tokenizer
         self.how = ""  # 'echo', 'prompt_logprobs', 'top' or '': how log-probabilities are to be had
         self.completes = True  # whether plain completions are to be had at all
         self._top = TOP[0]
@@ -82,9 +84,13 @@ class Endpoint:
         if self.how in HOW:
             return ""
         if not self.how:
-            return "this endpoint gives no log-probabilities"
+            return "this endpoint gives no log-probabilities" if self._spells else UNSPELT
         if any(len(o.strip()) > SHORT for i in card.items for o in i.options):
-            return "this endpoint gives log-probabilities of the next token alone, and the options are longer"
+            return (
+                "this endpoint gives log-probabilities of the next token alone, and the options are longer"
+                if self._spells
+                else UNSPELT
+            )
         return ""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]] | None:
@@ -222,6 +228,7 @@ class Endpoint:
                 if not answer.error:
                     self.how, self._top = ("" if how == "text" else how), sampling.get("top", TOP[0])
                     return
+                self._spells &= "do not spell" not in answer.error
                 self._texts = llm.CompletionsBackend(self._server, revision=self._revision)
         self.completes = False
 
