@@ -2,9 +2,10 @@
 
 from fitra.lm.checkpoint import load_any, step_folder, weights_of
 from fitra.lm.generate import generate
+from fitra.lm.labels import last_token, last_tokens
 from fitra.lm.load import LM, load, model_folder, render, weights_hash
-from fitra.lm.score import Nll, Score, last_tokens, perplexity, score
-from fitra.lm.split import WINDOW, last_token, split, windows
+from fitra.lm.score import Nll, Score, perplexity, score
+from fitra.lm.split import WINDOW, split, windows
 
 __all__ = [
     "LM",

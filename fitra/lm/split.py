@@ -37,8 +37,3 @@ def windows(m: LM, text: str, limit: int) -> Iterator[tuple[list[int], int]]:
         end = min(len(whole), begin + limit)
         yield whole[begin:end], end - done
         done = end
-
-
-def last_token(m: LM, option: str) -> int:
-    """The last token of an option read alone, without what the tokenizer puts before a text."""
-    return int(m.tokenizer(option, add_special_tokens=False)["input_ids"][-1])
