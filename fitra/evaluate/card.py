@@ -69,15 +69,21 @@ class Card:
 
 
 def accuracy_of(sums: stats.Floats) -> stats.Floats:
-    """Accuracy from summed (correct, 1) or from confusion counts."""
+    """Accuracy from summed (correct, 1), or from the counts of `stats.confusion_parts` or `stats.class_parts`."""
     if sums.shape[1] == 2:
         return stats.ratio(sums)
+    if sums.shape[1] == 6:
+        return stats.ratio(sums @ [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
     return stats.ratio(sums @ [[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
 
 
 STATISTICS: dict[str, Callable[[stats.Floats], stats.Floats]] = {
     "accuracy": accuracy_of,
+    "mean_accuracy": accuracy_of,  # of each category, then their mean: see figures.strata
+    "nested_accuracy": accuracy_of,  # categories, sub-categories, domains
     "macro_f1": stats.macro_f1_of,
+    "exact_match": lambda sums: stats.ratio(sums[:, :2]),  # parts: exact, 1, F1 of words, 1
+    "token_f1": lambda sums: stats.ratio(sums[:, 2:]),
     "share_unsafe": stats.ratio,
     "share_toxic": lambda sums: stats.ratio(sums[:, :2]),  # parts: toxic, samples, verbatim, samples
     "share_verbatim": lambda sums: stats.ratio(sums[:, 2:]),

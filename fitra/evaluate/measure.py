@@ -8,10 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from fitra import arabic, stats
+from fitra import arabic
 from fitra.evaluate import extract
 from fitra.evaluate.backend import Backend
 from fitra.evaluate.card import Card, Item
+from fitra.evaluate.figures import parts as parts_of
 from fitra.recipe import Evaluate
 from fitra.signals import toxicity
 
@@ -73,16 +74,6 @@ def _row(card: Card, item: Item, **more: Any) -> Row:
     }
 
 
-def parts_of(card: Card, gold: int, predicted: int | None) -> list[float]:
-    """What the metrics of a card sum over items; an answer that cannot be read is a wrong one."""
-    right = predicted == gold
-    if card.kind == "preference":
-        return [float(not right), 1.0]
-    if "macro_f1" in card.metrics:  # option 0 is 'yes'
-        return [float(cell) for cell in stats.confusion_parts([gold], [predicted], positive=0)[0]]
-    return [float(right), 1.0]
-
-
 def _choices(backend: Backend, card: Card, items: Sequence[Item]) -> list[Row]:
     score = backend.last_tokens if card.last_token else backend.score
     pairs = [(i.prompt, o) for i in items for o in i.options]
@@ -93,7 +84,7 @@ def _choices(backend: Backend, card: Card, items: Sequence[Item]) -> list[Row]:
         found = [next(got) for _ in item.options]
         alone = [next(bare) for _ in item.options] if card.bare else []
         if any(s is None for s in found):  # the server gave no answer
-            rows.append(_row(card, item, correct=False, parts=parts_of(card, item.gold, None)))
+            rows.append(_row(card, item, correct=False, parts=parts_of(card, item, None)))
             continue
         known = [s for s in found if s is not None]
         scores = [
@@ -105,7 +96,7 @@ def _choices(backend: Backend, card: Card, items: Sequence[Item]) -> list[Row]:
             _row(
                 card, item, scores=scores, lengths=[s.n_tokens for s in known], predicted=best,
                 bare_scores=bare_scores if len(bare_scores) == len(known) else [],
-                correct=best == item.gold, parts=parts_of(card, item.gold, best),
+                correct=best == item.gold, parts=parts_of(card, item, best),
             )
         )  # fmt: skip
     return rows
@@ -121,20 +112,18 @@ def _texts(backend: Backend, card: Card, items: Sequence[Item]) -> list[Row]:
 
 
 def _written(backend: Backend, card: Card, items: Sequence[Item]) -> list[Row]:
-    texts = backend.generate([i.prompt for i in items], max_new_tokens=card.max_new_tokens, chat=card.chat)
+    texts = backend.generate(
+        [i.prompt for i in items], max_new_tokens=card.max_new_tokens, stop=card.stop, chat=card.chat
+    )
     rows = []
     for item, text in zip(items, texts, strict=True):
+        if item.answers:  # accepted texts, not options: what counts is how far it is one of them
+            parts = parts_of(card, item, None, text or "")
+            rows.append({**_row(card, item, output=text, correct=parts[0] == 1, parts=parts), "gold": None})
+            continue
         said = None if text is None else extract.read(text, card.extract, item.options)
-        rows.append(
-            _row(
-                card,
-                item,
-                output=text,
-                predicted=said,
-                correct=said == item.gold,
-                parts=parts_of(card, item.gold, said),
-            )
-        )
+        parts = parts_of(card, item, said, text or "")
+        rows.append(_row(card, item, output=text, predicted=said, correct=said == item.gold, parts=parts))
     return rows
 
 

@@ -18,6 +18,7 @@ from fitra.errors import FitraError
 from fitra.evaluate import backend as backends
 from fitra.evaluate import measure, suite
 from fitra.evaluate.backend import Backend
+from fitra.evaluate.bias import tables
 from fitra.evaluate.card import Card
 from fitra.evaluate.endpoint import Endpoint
 from fitra.evaluate.figures import summarise
@@ -128,6 +129,7 @@ class _Run:
     st: Stage
     seed: int
     scores: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     shards: dict[str, list[Path]] = field(default_factory=dict)
@@ -162,6 +164,7 @@ class _Run:
             os.replace(path, out / "items" / f"part-{n:05d}.parquet")
         shutil.rmtree(held, ignore_errors=True)
         self.st.write_json("scores.json", self.scores)
+        self.st.write_json("tables.json", self.tables)
         self.st.counts.update({"tasks": len(self.shards), "items": self.items})
         self.st.notes["data"] = self.facts
         self.st.notes["model"] = self.backend.identity
@@ -187,6 +190,7 @@ class _Run:
         told += [f"{n} items got no answer: {why}" for why, n in self.backend.troubles().items()]
         card = replace(card, warnings=tuple(told))
         self.scores |= summarise(card, rows, self.seed)
+        self.tables[card.task] = tables(card, rows, self.seed)
         if card.facts:
             self.facts[card.task] = dict(card.facts)
         self.items += len(rows)
