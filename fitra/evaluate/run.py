@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from fitra import lm
+from fitra import llm, lm
 from fitra.artifacts import Stage, licence_of, open_stage, read_manifest
 from fitra.errors import FitraError
 from fitra.evaluate import backend as backends
-from fitra.evaluate import measure, suite
+from fitra.evaluate import defects, judged, measure, suite
 from fitra.evaluate.backend import Backend
 from fitra.evaluate.bias import tables
 from fitra.evaluate.card import Card
@@ -46,7 +46,10 @@ def evaluate(
     with open_stage(out, stage="evaluate", config=_config(cfg, seed), inputs=inputs, version=VERSION) as st:
         if not st.done:
             st.licence_class = licence_of(model) if model is not None else "D"
-            _Run(cfg, plan, backend or open_backend(cfg, model, out), st, seed).all()
+            work = Path(cfg.cache) if cfg.cache else out / ".cache"
+            _Run(cfg, plan, backend or open_backend(cfg, model, out), st, seed, work).all()
+            if not cfg.cache:
+                shutil.rmtree(work, ignore_errors=True)
     return read_manifest(out)
 
 
@@ -80,7 +83,7 @@ def dry_run(cfg: Evaluate, model: Path | None, out: Path, world: Path | None = N
                 tasks[card.task] = measure.cost(backend, card)
                 sample += [i.prompt for i in card.items[:2]]
     told: dict[str, Any] = {"tasks": tasks, "skipped": skipped, "missing": plan.missing}
-    told["judged"] = [j.set for j, _, _ in plan.judged]
+    told["judged"] = [j.task for j, _, _ in plan.judged]
     told["total"] = {k: sum(t[k] for t in tasks.values()) for k in ("items", "tokens", "passes", "new_tokens")}
     if isinstance(backend, backends.Local):
         told["seconds_at_most"] = _seconds(backend, sample, told["total"])
@@ -106,7 +109,7 @@ def _inputs(cfg: Evaluate, plan: suite.Plan, model: Path | None) -> dict[str, An
     for part in plan.parts:
         inputs[part.name if part.name not in inputs else f"{part.name}-{len(inputs)}"] = part.path
     for j, path, answers in plan.judged:
-        inputs[j.set] = [path, answers] if answers else path
+        inputs[j.task] = [path, answers] if answers else path
     if cfg.corpus:
         inputs["corpus"] = Path(cfg.corpus)
     if model is not None:
@@ -128,6 +131,8 @@ class _Run:
     backend: Backend
     st: Stage
     seed: int
+    work: Path  # what an interrupted run goes on from
+    aside: list[dict[str, str]] = field(default_factory=list)
     scores: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -143,14 +148,12 @@ class _Run:
             _tell(f"{name}: not in the data folder, left out")
         if self.plan.missing and self.cfg.strict:
             raise FitraError(f"missing: {', '.join(self.plan.missing)}.", "Leave --strict away to go on without.")
-        aside: list[dict[str, str]] = []
-        for part in self.plan.parts:
-            cards, bad = part.make(self.backend.has_chat)
-            aside += bad
+        for cards in self._made():
             for card in cards:
                 self._card(card)
-        if aside:
-            self.st.quarantine(aside)
+        self._judged()
+        if self.aside:
+            self.st.quarantine(self.aside)
         if not self.shards:
             why = "; ".join(f"{k}: {v}" for k, v in self.skipped.items())
             raise FitraError(
@@ -174,6 +177,52 @@ class _Run:
         if self.plan.missing:
             self.st.notes["missing"] = self.plan.missing
 
+    def _made(self) -> Iterator[list[Card]]:
+        """The cards of one benchmark after the other; all at once where a corpus is read for all of them."""
+        parts: list[list[Card]] = []
+        for part in self.plan.parts:
+            cards, bad = part.make(self.backend.has_chat)
+            self.aside += bad
+            cards = [c for c in cards if c.items]
+            if not self.cfg.corpus:
+                yield cards
+            parts.append(cards)
+        if self.cfg.corpus:
+            everything = [c for cards in parts for c in cards]
+            marked, evidence, figures = defects.contaminated(everything, [self.cfg.corpus])
+            self.st.write_json("contamination.json", {"benchmarks": figures, "items": evidence})
+            yield marked
+
+    def _judged(self) -> None:
+        """Open questions: the model's answers, a judge's scores."""
+        done = []
+        judge = llm.EndpointBackend(self.cfg.judge) if self.cfg.judge else None
+        for entry, path, answers in self.plan.judged:
+            if reason := self.backend.refuses(Card(entry.task, "", "generate", (), (), chat=self.backend.has_chat)):
+                self.skipped[entry.task] = reason
+                _tell(f"{entry.task}: skipped: {reason}")
+                continue
+            (card,), bad = judged.cards(entry.set, path, self.cfg.limit, entry.variant)
+            self.aside += bad
+            reference = judged.from_file(card, answers, entry.reference) if answers else None
+            got = judged.measure(
+                card, self._answer, self.work / "judged",
+                identity=f"{self.backend.identity} greedy {self.cfg.answer_tokens}",
+                judge=judge, ledger=Path(self.cfg.ledger) if self.cfg.ledger else None, reference=reference,
+                reference_name=entry.reference, draws=self.cfg.draws, seed=self.seed,
+            )  # fmt: skip
+            done.append(got)
+            self.scores |= got.scores
+            self.tables[entry.task] = got.tables
+            self._write(entry.task, judged.items(got))
+        if done:
+            judged.write(self.st, done)
+
+    def _answer(self, talks: list[list[dict[str, str]]]) -> list[str]:
+        """Answers to open questions, greedy. One that the server refuses is empty, and counted."""
+        got = self.backend.generate(talks, max_new_tokens=self.cfg.answer_tokens, chat=True)
+        return [text or "" for text in got]
+
     def _card(self, card: Card) -> None:
         if not card.items:
             return
@@ -193,12 +242,16 @@ class _Run:
         self.tables[card.task] = tables(card, rows, self.seed)
         if card.facts:
             self.facts[card.task] = dict(card.facts)
+        self._write(card.task, rows)
+
+    def _write(self, task: str, rows: Sequence[Row]) -> None:
+        """Shards of one task; they move into items/ when all is done."""
         self.items += len(rows)
-        self.shards[card.task] = []
+        self.shards[task] = []
         for k, at in enumerate(range(0, len(rows), SHARD)):
             rel = f".items/{len(self.shards):04d}-{k:05d}.parquet"
             self.st.write_parquet(rel, pa.Table.from_pylist(rows[at : at + SHARD], schema=ITEM_SCHEMA))
-            self.shards[card.task].append(self.st.out / rel)
+            self.shards[task].append(self.st.out / rel)
 
     def _rows(self, card: Card) -> list[Row]:
         """All rows of a card in order of id; asked by category, whose prompts begin alike."""
