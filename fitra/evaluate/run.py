@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 
 from fitra import llm, lm
-from fitra.artifacts import Stage, licence_of, open_stage, read_manifest
+from fitra.artifacts import MANIFEST, Stage, licence_of, open_stage, read_manifest
 from fitra.errors import FitraError
 from fitra.evaluate import backend as backends
-from fitra.evaluate import defects, judged, measure, suite
+from fitra.evaluate import cache, defects, judged, measure, suite
 from fitra.evaluate.backend import Backend
 from fitra.evaluate.bias import tables
-from fitra.evaluate.card import Card
+from fitra.evaluate.card import Card, Item
 from fitra.evaluate.endpoint import Endpoint
 from fitra.evaluate.figures import summarise
 from fitra.evaluate.measure import ITEM_SCHEMA, Row
@@ -38,19 +38,55 @@ def evaluate(
     Writes scores.json {task[/slice][/metric]: metric, value, ci_low, ci_high (95 %), n, clusters, interval,
     higher_is_better, protocol, warnings} and items/. Likelihoods are of plain completions unless the protocol says
     chat, so that base, pre-trained and chat models answer the same question. What was answered is kept: the same call
-    goes on after an interruption.
+    goes on after an interruption. Under torchrun the processes share the items.
     Raises FitraError for a missing file or column, a world that is not whole, or nothing to measure.
     """
     plan = suite.plan(cfg, world)
+    work = Path(cfg.cache) if cfg.cache else out / ".cache"
+    rank, size = cache.place()
+    if rank > 0:
+        if not (out / MANIFEST).is_file():
+            _help(cfg, plan, backend or open_backend(cfg, model, out), seed, work)
+        return {}
     inputs = _inputs(cfg, plan, model)
     with open_stage(out, stage="evaluate", config=_config(cfg, seed), inputs=inputs, version=VERSION) as st:
         if not st.done:
             st.licence_class = licence_of(model) if model is not None else "D"
-            work = Path(cfg.cache) if cfg.cache else out / ".cache"
             _Run(cfg, plan, backend or open_backend(cfg, model, out), st, seed, work).all()
-            if not cfg.cache:
-                shutil.rmtree(work, ignore_errors=True)
+    if not cfg.cache and size == 1:
+        shutil.rmtree(work, ignore_errors=True)
     return read_manifest(out)
+
+
+def _help(cfg: Evaluate, plan: suite.Plan, backend: Backend, seed: int, work: Path) -> None:
+    """Another of several processes (torchrun): it answers its part of every card and leaves it in the cache."""
+    if isinstance(backend, Endpoint):
+        raise FitraError("an endpoint is asked by one process.", "Start without torchrun; the server shares the work.")
+    with cache.Cache(work, backend.identity) as store:
+        for part in plan.parts:
+            for card in part.make(backend.has_chat)[0]:
+                if card.items and not backend.refuses(card):
+                    _answer(backend, store, card, cfg, seed)
+
+
+def _answer(backend: Backend, store: cache.Cache, card: Card, cfg: Evaluate, seed: int) -> dict[str, str]:
+    """Have this process's part of a card answered and kept; the key of each item."""
+    keys = {i.id: cache.key(card, i, **measure.more(card, i, cfg, seed)) for i in card.items}
+    rank, size = cache.place()
+    whole = card.kind == "sample"  # a row's random stream is by its place among all
+    part = (card.items if rank == 0 else ()) if whole else cache.share(_ordered(card), rank, size)
+    if whole and all(k in store for k in keys.values()):
+        part = ()
+    todo = [i for i in part if whole or keys[i.id] not in store]
+    for some in track(list(cache.chunks(todo, max(1, len(todo)) if whole else backend.chunk)), card.task):
+        got = measure.ask(backend, card, some, cfg, seed)
+        store.put({keys[i.id]: v for i, v in zip(some, got, strict=True) if v is not None})
+    return keys
+
+
+def _ordered(card: Card) -> list[Item]:
+    """By category, whose prompts begin alike."""
+    return sorted(card.items, key=lambda i: (i.category, i.id))
 
 
 def open_backend(cfg: Evaluate, model: Path | None, out: Path) -> Backend:
@@ -132,6 +168,7 @@ class _Run:
     st: Stage
     seed: int
     work: Path  # what an interrupted run goes on from
+    store: cache.Cache | None = None  # a server's answers are in the ledger already, and what it refused is asked again
     aside: list[dict[str, str]] = field(default_factory=list)
     scores: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, Any] = field(default_factory=dict)
@@ -143,6 +180,8 @@ class _Run:
     def all(self) -> None:
         """Measure every card, then put the shards into place in order of the tasks."""
         out, held = self.st.out, self.st.out / ".items"
+        if not isinstance(self.backend, Endpoint):
+            self.store = cache.Cache(self.work, self.backend.identity)
         shutil.rmtree(held, ignore_errors=True)
         for name in self.plan.missing:
             _tell(f"{name}: not in the data folder, left out")
@@ -152,6 +191,8 @@ class _Run:
             for card in cards:
                 self._card(card)
         self._judged()
+        if self.store is not None:
+            self.store.close()
         if self.aside:
             self.st.quarantine(self.aside)
         if not self.shards:
@@ -254,12 +295,17 @@ class _Run:
             self.shards[task].append(self.st.out / rel)
 
     def _rows(self, card: Card) -> list[Row]:
-        """All rows of a card in order of id; asked by category, whose prompts begin alike."""
-        ordered = replace(card, items=tuple(sorted(card.items, key=lambda i: (i.category, i.id))))
-        chunks = measure.measure(self.backend, ordered, self.cfg, self.seed)
-        total = -(-len(card.items) // self.backend.chunk) if card.kind != "sample" else 1
-        rows = [r for chunk in track(chunks, card.task, total=total) for r in chunk]
-        return sorted(rows, key=lambda r: str(r["id"]))
+        """All rows of a card in order of id."""
+        items = sorted(card.items, key=lambda i: i.id)
+        if self.store is None:
+            got: dict[str, Any] = {}
+            for some in track(list(cache.chunks(_ordered(card), self.backend.chunk)), card.task):
+                answers = measure.ask(self.backend, card, some, self.cfg, self.seed)
+                got |= {i.id: v for i, v in zip(some, answers, strict=True)}
+            return measure.rows(card, items, [got[i.id] for i in items])
+        keys = _answer(self.backend, self.store, card, self.cfg, self.seed)
+        found = cache.gather(self.store, list(keys.values()))
+        return measure.rows(card, items, [found[keys[i.id]] for i in items])
 
 
 def _tell(line: str) -> None:
