@@ -251,7 +251,8 @@ def render(p: Prompt, q: Question, examples: Sequence[Question] = ()) -> Item:
     if examples and p.few:
         asked = p.few.ask or p.ask
         before = template.render(p.few.head, _values(p, q)) + "".join(
-            template.render(p.few.shot, {**_values(p, s), "answer": _scored(p, s)[s.gold]}) for s in examples
+            template.render(p.few.shot, {**_values(p, s), "answer": (s.answers or _scored(p, s)[s.gold :])[0]})
+            for s in examples
         )
     lead = "" if p.kind == "generate" else p.lead
     return Item(

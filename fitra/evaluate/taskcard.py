@@ -227,7 +227,7 @@ def _templates_of_data(card: TaskCard, where: str) -> None:
 
 
 def columns(data: Data) -> Iterator[str]:
-    """The columns a file must have, in the order in which they are asked for. Options beyond `min_options` need not be."""
+    """The columns a file must have, as they are asked for. Options beyond `min_options` need not be there."""
     yield from filter(None, [data.split])
     yield from (p if isinstance(p, str) else p.of for p in data.fields.values())
     yield data.question
