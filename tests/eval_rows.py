@@ -97,12 +97,8 @@ def yesno() -> list[Row]:
     return [{"question": "السماء فوقنا.", "label": "صح"}]
 
 
-def text() -> list[Row]:
-    return [{"id": "d1", "text": "نص للقياس.", "lang": "ar", "source": "كتب/قديمة"}]
-
-
 ROWS = {
     "acva": acva, "arabicmmlu": arabicmmlu, "aratrust": aratrust, "arc_ar": arc, "arcd": arcd, "boolq_ar": boolq,
-    "exams": exams, "mcq": own, "mmlu_ar": mmlu, "mmlu_en": mmlu, "text": text, "xquad_ar": xquad, "xquad_en": xquad,
+    "exams": exams, "mcq": own, "mmlu_ar": mmlu, "mmlu_en": mmlu, "xquad_ar": xquad, "xquad_en": xquad,
     "yesno": yesno,
 }  # fmt: skip

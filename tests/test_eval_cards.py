@@ -296,8 +296,3 @@ def test_a_passage_with_several_questions_is_one_cluster(data: Path) -> None:
     assert all(i.answers and not i.options for i in card.items)
     (arcd, _), _ = cards(load("arcd"), data / "eval/arcd_ar.parquet", 2)
     assert len(arcd.items) == 702 and all(i.prompt.count("الجواب:") == 3 for i in arcd.items)
-
-
-def test_text_has_slices_where_the_file_has_the_columns(tmp_path: Path) -> None:
-    (card,), _ = cards(load("text"), table(tmp_path / "t.parquet", ROWS["text"]()))
-    assert (card.kind, card.items[0].id, card.items[0].slices) == ("text", "d1", ("ar", "كتب_قديمة"))
