@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,3 +297,59 @@ def test_a_passage_with_several_questions_is_one_cluster(data: Path) -> None:
     assert all(i.answers and not i.options for i in card.items)
     (arcd, _), _ = cards(load("arcd"), data / "eval/arcd_ar.parquet", 2)
     assert len(arcd.items) == 702 and all(i.prompt.count("الجواب:") == 3 for i in arcd.items)
+
+
+class Sure:
+    """A model that gives every prompt the answer it was told."""
+
+    chunk = 64
+
+    def __init__(self, answers: dict[str, str]) -> None:
+        self.answers = answers
+
+    def score(self, pairs: list[tuple[str, str]]) -> list[Any]:
+        from fitra import lm
+
+        return [lm.Score(-9.0 * (self.answers[p] != o), 1, False) for p, o in pairs]
+
+    last_tokens = score
+
+    def generate(self, prompts: list[str], **_: Any) -> list[str]:
+        return [self.answers[p] for p in prompts]
+
+
+WHOLE = {**REAL, "xquad_ar": "xquad_ar_en", "xquad_en": "xquad_ar_en", "arcd": "arcd_ar"}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_model_that_knows_scores_one_by_every_metric_and_one_that_never_changes_its_share(
+    name: str, data: Path
+) -> None:
+    """The whole way: prompts, answers read from text, marks, means of means."""
+    pytest.importorskip("torch")
+    measure = pytest.importorskip("fitra.evaluate.measure")
+    from fitra.evaluate.figures import summarise
+    from fitra.recipe import Evaluate
+
+    made, _ = cards(load(name), data / f"eval/{WHOLE[name]}.parquet", 0, limit=80)
+    for card in made:
+        items = tuple({i.prompt: i for i in card.items}.values())  # a prompt asked twice cannot have two answers
+        card = replace(card, items=items, bare="")
+        for constant in (None, 0):
+            told = {
+                i.prompt: (i.answers or i.options[i.gold if constant is None else constant :])[0]
+                if constant is None or i.options
+                else "xyz"
+                for i in items
+            }
+            rows = [r for chunk in measure.measure(Sure(told), card, Evaluate(), 0) for r in chunk]
+            scores = summarise(card, rows, 0)
+            assert len(rows) == len(items) and len(scores) == len(card.metrics)
+            if constant is None:
+                assert [s["value"] for s in scores.values()] == pytest.approx([1.0] * len(scores), abs=1e-12)
+                continue
+            share = sum(i.gold == 0 for i in items) / len(items) if items[0].options else 0.0
+            by_name = {s["metric"]: s["value"] for s in scores.values()}
+            assert by_name.get("accuracy", share) == pytest.approx(share)
+            assert by_name.get("macro_f1", share / (1 + share)) == pytest.approx(share / (1 + share))
+            assert by_name.get("exact_match", 0.0) == by_name.get("token_f1", 0.0) == 0.0
