@@ -291,9 +291,8 @@ def test_scorings_side_by_side_from_stored_scores() -> None:
            "bare_scores": [-1.0, -2.0, -9.0]}  # fmt: skip
     rows = [row(n, **one, gold=n % 3, predicted=0) | {"options": [*one["options"][:2], f"x{n}"]} for n in range(9)]
     got = tables(card(), rows)["scoring"]
-    assert {k: round(v["value"], 3) for k, v in got.items()} == dict.fromkeys(
-        ("raw", "per_token", "per_byte", "pmi"), 0.333
-    )
+    names = ("raw", "per_token", "per_byte", "pmi")
+    assert {k: round(v["value"], 3) for k, v in got.items()} == dict.fromkeys(names, 0.333)
     first = [r for r in rows if r["gold"] == 1]
     only = tables(card(), first)["scoring"]
     assert [only[k]["value"] for k in names] == [0.0, 1.0, 1.0, 0.0]
