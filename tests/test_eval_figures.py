@@ -187,6 +187,15 @@ def test_standard_errors_are_those_of_the_textbook() -> None:
     assert stats.standard_error(p, stats.macro_f1_of) == pytest.approx((wide.high - wide.low) / 2 / 1.96, rel=0.08)
 
 
+def test_both_standard_errors_stand_beside_a_score() -> None:
+    rows = [row(n, (n // 10) % 2 == 0, category=f"s{n // 10}") for n in range(200)]  # a subject is all right or wrong
+    got = summarise(card(("accuracy", "mean_accuracy")), rows, 0)
+    by_item, by_subject = got["t"]["se"], got["t"]["se_by_category"]
+    assert by_item == pytest.approx(0.5 / math.sqrt(199)) and by_subject == pytest.approx(0.5 / math.sqrt(19))
+    assert got["t/mean_accuracy"]["se_by_category"] is None
+    assert summarise(card(), [row(1), row(2)], 0)["t"]["se_by_category"] is None
+
+
 def test_drawing_equal_items_together_changes_no_interval() -> None:
     x = np.array([1.0] * 120 + [0.0] * 280)
     jitter = x + np.linspace(0, 1e-9, 400)  # no two equal: each is drawn for itself
