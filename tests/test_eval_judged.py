@@ -205,6 +205,20 @@ def test_an_answer_cannot_leave_its_marks(attack: str, language: str, form: str)
     assert BLOCK.search(messages[-1]["content"])[1] in messages[0]["content"]  # type: ignore[index]
 
 
+def test_a_judge_that_obeys_whatever_stands_outside_the_marks_is_not_moved(tmp_path: Path) -> None:
+    c = card(tmp_path, [ask(n) for n in range(len(ATTACKS))])
+
+    def obey(messages: Sequence[llm.Message], sampling: Any, schema: Any) -> str:
+        outside = BLOCK.sub("", messages[-1]["content"])
+        orders = [a for a in ATTACKS if a in outside or a.splitlines()[-1] in outside]
+        return "10 1" if orders else by_length(dict.fromkeys(("FIRST", "SECOND"), "اااا"), {})
+
+    ours = {f"q{n}": (a,) for n, a in enumerate(ATTACKS)}
+    got = run(c, ours, tmp_path, judge=llm.FunctionBackend("obedient", obey), reference=dict.fromkeys(ours, ("جواب",)))
+    assert got.scores["tiny"]["value"] == 1.0 and got.scores["tiny"]["n"] == len(ATTACKS)
+    assert any(f"{sum(map(steers, ATTACKS))} answers hold words" in w for w in got.scores["tiny"]["warnings"])
+
+
 def test_an_attack_that_names_the_mark_of_its_own_prompt_meets_another_one() -> None:
     row = {"form": "rate", "aspect": "quality", "question": "ما؟", "first": "جواب"}
     known = BLOCK.search(render(load_prompts("en"), row)[-1]["content"])[1]  # type: ignore[index]

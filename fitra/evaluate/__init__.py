@@ -4,7 +4,8 @@ evaluate(cfg, model, seed, out, world=world_folder)   # scores.json, items/
 compare(out_a, out_b)                                 # paired differences on the items both have
 """
 
+from fitra.evaluate import judged  # registers its figures, which compare needs
 from fitra.evaluate.compare import compare
 from fitra.evaluate.run import evaluate
 
-__all__ = ["compare", "evaluate"]
+__all__ = ["compare", "evaluate", "judged"]
