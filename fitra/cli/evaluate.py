@@ -18,6 +18,9 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(sub, name="eval")
     sub.command("run", epilog="Example: fitra eval run chat/model --out scores --set acva=acva.parquet")(eval_run)
     sub.command("compare", epilog="Example: fitra eval compare scores-a scores-b")(eval_compare)
+    sub.command("report", epilog="Example: fitra eval report base=scores-a ours=scores-b --out report.html")(
+        eval_report
+    )
     human = typer.Typer(help="Let people judge pairs of answers.", no_args_is_help=True, rich_markup_mode=None)
     sub.add_typer(human, name="human")
     human.command("plan", epilog="Example: fitra eval human plan ours=a.jsonl jais=b.jsonl --out plan")(human_plan)
@@ -94,3 +97,35 @@ def human_score(
     found = json.loads((out / "figures.json").read_text(encoding="utf-8"))
     print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else human.text(found))
     done(manifest, out)
+
+
+def eval_report(
+    folders: Annotated[
+        list[str],
+        typer.Argument(help="Scores of one model or more; the first is compared with.", metavar="[NAME=]FOLDER"),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write (default: report.html in the first folder).")
+    ] = None,
+    seed: Seed = 7,
+) -> None:
+    """Write one self-contained page: scores with intervals, differences, categories, bias, items to read."""
+    from fitra.evaluate import report
+
+    shown = shown_as(folders)
+    print(report.write(shown, out or next(iter(shown.values())) / "report.html", seed))
+
+
+def shown_as(items: list[str]) -> dict[str, Path]:
+    """[NAME=]FOLDER arguments by the name they are shown under: a folder's own, with its parents' where two agree."""
+    found: dict[str, Path] = {}
+    for item in items:
+        name, sep, folder = item.partition("=")
+        path = Path(folder if sep else item)
+        parts = [p for p in path.resolve().parts if p != "/"]
+        if not sep or not name:
+            name = next((n for k in range(1, len(parts) + 1) if (n := "/".join(parts[-k:])) not in found), item)
+        if name in found:
+            raise FitraError(f"{item}: '{name}' is given twice.", "Give each folder a name of its own: NAME=FOLDER.")
+        found[name] = path
+    return found
