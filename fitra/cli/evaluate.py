@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +17,9 @@ def add_to(app: typer.Typer) -> None:
     """Register these commands."""
     sub = typer.Typer(help="Evaluate models.", no_args_is_help=True, rich_markup_mode=None)
     app.add_typer(sub, name="eval")
-    sub.command("run", epilog="Example: fitra eval run chat/model --out scores --set acva=acva.parquet")(eval_run)
+    sub.command("run", epilog="Example: fitra eval run chat/model --suite arabic --data data/eval --limit 500")(
+        eval_run
+    )
     sub.command("compare", epilog="Example: fitra eval compare scores-a scores-b")(eval_compare)
     sub.command("report", epilog="Example: fitra eval report base=scores-a ours=scores-b --out report.html")(
         eval_report
@@ -30,18 +33,98 @@ def add_to(app: typer.Typer) -> None:
 
 
 def eval_run(
-    model: Annotated[Path, typer.Argument(help="A model folder.")],
-    out: Out,
+    model: Annotated[
+        Path | None, typer.Argument(help="A model folder, a stage folder, or a checkpoint in training.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: scores-MODEL.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="arabic, acegpt, allam, arallama, native-alignment, retention, or a file.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the benchmarks' files, or one file; default: $FITRA_DATA.")
+    ] = None,
+    task: Annotated[
+        list[str], typer.Option(help="This task alone: acva, acva:oall, card.yaml:protocol; repeatable.")
+    ] = [],
+    corpus: Annotated[Path | None, typer.Option(help="Training text to look for the questions in.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Questions per benchmark.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Worked examples; default: as published.")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server, like http://localhost:8000/v1.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--model", help="The endpoint's model.")] = None,
+    key: Annotated[str, typer.Option(help="Environment variable with the endpoint's key.")] = "OPENAI_API_KEY",
+    tokenizer: Annotated[Path | None, typer.Option(help="The endpoint's tokenizer: ids are sent, not text.")] = None,
     world: Annotated[Path | None, typer.Option(help="Folder of the small world, for its probes.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where a file is missing or a task cannot be run.")
+    ] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Say what it would take; measure nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print data instead of a table.")] = False,
     seed: Seed = 7,
     set_: Sets = [],
 ) -> None:
-    """Score a model on the benchmarks in the config."""
+    """Score a model, a checkpoint in training or an endpoint on a suite of benchmarks."""
     from fitra import evaluate
+    from fitra.errors import FitraError
     from fitra.recipe import Evaluate
 
-    evaluate.evaluate(config(Evaluate, set_), model, seed, out, world=world)
-    print((out / "scores.json").read_text(encoding="utf-8"))
+    given: dict[str, Any] = {"suite": suite, "limit": limit, "shots": shots, "strict": strict or None}
+    given |= {"data": data and str(data), "corpus": corpus and str(corpus), "tokenizer": tokenizer and str(tokenizer)}
+    given = {k: v for k, v in given.items() if v is not None} | ({"tasks": task} if task else {})
+    if endpoint or name:
+        if not (endpoint and name):
+            raise FitraError("an endpoint needs its address and its model.", "Give --endpoint URL --model NAME.")
+        given["endpoint"] = {"base_url": endpoint, "model": name, "api_key": os.environ.get(key) or "none"}
+    cfg = config(Evaluate, set_, **given)
+    to = out or Path(f"scores-{_plain(name or (model.name if model else 'model'))}")
+    if dry:
+        _show_cost(evaluate.dry_run(cfg, model, to, world=world), as_json)
+        return
+    manifest = evaluate.evaluate(cfg, model, seed, to, world=world)
+    if as_json:
+        print((to / "scores.json").read_text(encoding="utf-8"))
+    else:
+        _show_scores(json.loads((to / "scores.json").read_text(encoding="utf-8")), manifest, to)
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.") or "model"
+
+
+def _show_cost(told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+        return
+    width = max([len("task"), *(len(t) for t in told["tasks"])])
+    print(f"{'task':{width}}  {'items':>8}  {'tokens':>11}  {'passes':>8}  {'written':>9}")
+    for name, c in [*told["tasks"].items(), ("total", told["total"])]:
+        print(f"{name:{width}}  {c['items']:8,}  {c['tokens']:11,}  {c['passes']:8,}  {c['new_tokens']:9,}")
+    for name, reason in told["skipped"].items():
+        print(f"{name}: skipped: {reason}")
+    for name in told["missing"]:
+        print(f"{name}: not in the data folder")
+    if told["judged"]:
+        print(f"judged sets: {', '.join(told['judged'])}")
+    if "seconds_at_most" in told:
+        print(f"about {told['seconds_at_most']:,} s at most on this machine, without shared beginnings")
+
+
+def _show_scores(scores: dict[str, Any], manifest: dict[str, Any], out: Path) -> None:
+    """The tasks' own scores; slices and further figures are in the file."""
+    top = {k: v for k, v in scores.items() if "/" not in k}
+    width = max([len("task"), *map(len, top)])
+    print(f"{'task':{width}}  {'score':>9}  {'95 % interval':>19}  {'n':>7}  metric")
+    for k, v in top.items():
+        print(
+            f"{k:{width}}  {v['value']:9.4f}  [{v['ci_low']:8.4f}, {v['ci_high']:8.4f}]"
+            f"  {v['n']:7,}  {v['metric']}{' *' if v['warnings'] else ''}"
+        )
+    if any(v["warnings"] for v in top.values()):
+        print("* has warnings: they stand beside the score in scores.json")
+    for k, reason in manifest["notes"].get("skipped", {}).items():
+        print(f"{k}: skipped: {reason}")
+    print(f"everything is in {out}/")
 
 
 def eval_compare(

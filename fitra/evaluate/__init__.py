@@ -5,6 +5,6 @@ compare(out_a, out_b)                                 # paired differences on th
 """
 
 from fitra.evaluate.compare import compare
-from fitra.evaluate.run import evaluate
+from fitra.evaluate.run import dry_run, evaluate
 
-__all__ = ["compare", "evaluate"]
+__all__ = ["compare", "dry_run", "evaluate"]
