@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fitra import page, stats
+from fitra import page
 from fitra.artifacts import read_manifest, read_table, table_parts
 from fitra.errors import FitraError
 from fitra.evaluate.compare import compare, scores
@@ -20,6 +20,8 @@ CATEGORIES = 80  # of a task that are told apart; the rest is one line
 KINDS, EACH, MOST = 3, 2, 300  # kinds of outcome in a category, samples of each, samples on the page
 LONGEST = 900  # characters of a prompt that are shown, from its end
 WRITTEN = 600  # of an option or of what a model wrote
+P = 0.01  # below it a test has found something
+SCORING = {"raw": "summed", "per_token": "per token", "per_byte": "per byte", "pmi": "against the bare prompt (PMI)"}
 OTHERS = "other categories"
 KNOWN = ("task", "id", "category", "prompt", "options", "scores", "gold", "predicted", "correct", "output", "defects")
 
@@ -118,7 +120,7 @@ def _tasks(sides: Mapping[str, Any]) -> list[dict[str, Any]]:
     for task in names:
         keys = list(dict.fromkeys(k for s in sides.values() for k in s["scores"] if k.split("/")[0] == task))
         rows = {name: s["rows"].get(task, {}) for name, s in sides.items() if task in s["rows"]}
-        tables = {name: t for name, s in sides.items() if isinstance(t := s["tables"].get(task), dict)}
+        tables = {name: s["tables"][task] for name, s in sides.items() if task in s["tables"]}
         first = next(s["scores"][k] for k in keys for s in sides.values() if k in s["scores"])
         samples = _samples(rows, left)
         left -= sum(len(c["rows"]) for c in samples)
@@ -140,8 +142,8 @@ def _tasks(sides: Mapping[str, Any]) -> list[dict[str, Any]]:
                     for k in keys
                 ],
                 "categories": _categories(tables),
-                "letters": _letters(rows),
-                "answers": _answers(rows, tables),
+                "letters": _letters(tables),
+                "answers": _answers(sides, task, tables),
                 "samples": samples,
             }
         )
@@ -188,32 +190,93 @@ def _verdict(gap: Mapping[str, Any]) -> str:
 def _categories(tables: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Categories with their figure by model, the first model's best first."""
     by: dict[str, dict[str, Any]] = defaultdict(dict)
+    domains: dict[str, str] = {}
     for name, table in tables.items():
-        found = table.get("by_category")
-        for category, got in (found if isinstance(found, Mapping) else {}).items():
-            if isinstance(got, Mapping) and isinstance(got.get("value"), int | float):
-                by[category][name] = _whole(got)
+        for got in table.get("by_category") or []:
+            by[got["category"]][name] = _whole(got)
+            domains[got["category"]] = got.get("domain") or ""
     first = next(iter(tables), "")
     order = sorted(by, key=lambda c: (-by[c].get(first, {"value": -1})["value"], c))
-    return [{"name": c, "by": by[c], "n": max(g["n"] or 0 for g in by[c].values())} for c in order[:CATEGORIES]]
+    return [
+        {"name": c, "domain": domains[c], "by": by[c], "n": max(g["n"] or 0 for g in by[c].values())}
+        for c in order[:CATEGORIES]
+    ]
 
 
-def _answers(rows: Mapping[str, Mapping[str, Row]], tables: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _letters(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How often each answer is right, and how often each model gives it; with what the tests of both say."""
+    held = {n: t["letters"] for n, t in tables.items() if t.get("letters")}
+    if not held:
+        return None
+    first = next(iter(held.values()))
+    asked = max(1, sum(o["gold"] for o in first["options"]))
+    rows = [
+        {
+            "name": o["option"],
+            "gold": o["gold"] / asked,
+            "by": {n: x["options"][k]["predicted"] / asked for n, x in held.items() if k < len(x["options"])},
+        }
+        for k, o in enumerate(first["options"])
+    ]
+    tests: dict[str, dict[str, Any]] = {"knows the questions": {}, "as often as it is right": {}}
+    for name, got in held.items():
+        known, even = got["independence"]["p"], got["same_margins"]["p"]
+        tests["knows the questions"][name] = ("yes" if known < P else "not shown", known) if known is not None else None
+        tests["as often as it is right"][name] = (
+            ("no" if even < P else "not refuted", even) if even is not None else None
+        )
+    return {"rows": rows, "tests": tests}
+
+
+def _answers(sides: Mapping[str, Any], task: str, tables: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Small tables of a task: {title, note, models, rows: [{name, by: {model: share or figure}}]}."""
-    written = {n: [r for r in by.values() if r.get("output")] for n, by in rows.items()}
     out = []
-    if any(written.values()):
-        unread = {n: sum(r["predicted"] is None for r in held) for n, held in written.items() if held}
-        shares = {n: stats.wilson(k, len(written[n])).as_dict() for n, k in unread.items()}
-        out.append(_table("written answers", {"not read": shares}, "Counted as wrong."))
-    for key in dict.fromkeys(k for t in tables.values() for k in t if k != "by_category"):
-        lines: dict[str, dict[str, Any]] = defaultdict(dict)
-        for name, table in tables.items():
-            for line, value in _flat(table.get(key)):
-                lines[line][name] = value
-        if lines:
-            out.append(_table(key, lines))
+    unread = {n: s["scores"].get(task, {}).get("unparsed") for n, s in sides.items()}
+    if any(unread.values()):
+        out.append(_table("answers", {"not read": unread}, "What was written names no option; it counts as wrong."))
+    domains = _lines(tables, lambda t: {g["domain"]: _whole(g) for g in t.get("by_domain") or []})
+    out.append(_table("domain", domains))
+    scoring, why = _scoring(tables)
+    out.append(_table("log-likelihoods compared", scoring, why))
+    out.append(_table("length", _lines(tables, _length)))
+    total = {n: s["scores"].get(task, {}).get("n") or 0 for n, s in sides.items()}
+    defects = {
+        n: {k: v / total[n] for k, v in (t.get("defects") or {}).items() if total.get(n)} for n, t in tables.items()
+    }
+    out.append(_table("questions left out when cleaned", _lines(defects, dict)))
+    return [t for t in out if t["rows"]]
+
+
+def _scoring(tables: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, Any]], str]:
+    """Accuracy under each way to compare log-likelihoods, and why some are not there."""
+    lines: dict[str, dict[str, Any]] = {}
+    lacking: dict[str, list[str]] = defaultdict(list)
+    for key, title in SCORING.items():
+        got = {n: g for n, t in tables.items() if (g := (t.get("scoring") or {}).get(key))}
+        if any(g["value"] is not None for g in got.values()):
+            lines[title] = {n: _whole(g) for n, g in got.items()}
+        for why in sorted({g["why"] for g in got.values() if g.get("why")}):
+            lacking[why].append(title)
+    return lines, " ".join(f"Not {' or '.join(names)}: {why}." for why, names in lacking.items())
+
+
+def _length(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Lines about the longest and the shortest option."""
+    out: dict[str, Any] = {}
+    for name in ("longest", "shortest"):
+        got = (table.get("length") or {}).get(name)
+        if got:
+            out[f"{name} is right"] = got["gold"]
+            out[f"{name} chosen"] = _whole({**got, "value": got["chosen"]})
     return out
+
+
+def _lines(tables: Mapping[str, Any], of: Callable[[Any], Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    lines: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name, table in tables.items():
+        for line, value in of(table).items():
+            lines[line][name] = value
+    return lines
 
 
 def _table(title: str, lines: Mapping[str, Mapping[str, Any]], note: str = "") -> dict[str, Any]:
@@ -222,37 +285,6 @@ def _table(title: str, lines: Mapping[str, Mapping[str, Any]], note: str = "") -
         "title": title, "note": note, "models": models,
         "rows": [{"name": k, "by": {n: by.get(n) for n in models}} for k, by in lines.items()],
     }  # fmt: skip
-
-
-def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
-    """(name, number or figure) of a nested mapping; what is neither is left out."""
-    if isinstance(value, Mapping):
-        if "value" in value:
-            return [(name, _whole(value))]
-        return [x for k, v in value.items() for x in _flat(v, f"{name} {k}".strip())]
-    return [(name, value)] if isinstance(value, int | float) and not isinstance(value, bool) else []
-
-
-def _letters(rows: Mapping[str, Mapping[str, Row]]) -> list[dict[str, Any]]:
-    """How often each place among the options is right, and how often each model takes it. Empty where options differ in
-    number or where there are none."""
-    sizes = {len(r["options"]) for by in rows.values() for r in by.values()}
-    if len(sizes) != 1 or not 2 <= (size := sizes.pop()) <= 10:
-        return []
-    asked = [r for r in next(iter(rows.values())).values() if r["gold"] is not None]
-    if not asked:
-        return []
-    names = {r["options"][k] for r in asked for k in range(size)}
-    gold = Counter(r["gold"] for r in asked)
-    taken = {n: Counter(r["predicted"] for r in by.values()) for n, by in rows.items()}
-    return [
-        {
-            "name": asked[0]["options"][k].strip() if len(names) == size else f"option {k + 1}",
-            "gold": gold[k] / len(asked),
-            "by": {n: c[k] / max(1, c.total()) for n, c in taken.items()},
-        }
-        for k in range(size)
-    ]
 
 
 def _samples(rows: Mapping[str, Mapping[str, Row]], most: int) -> list[dict[str, Any]]:
