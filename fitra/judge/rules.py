@@ -104,7 +104,7 @@ def harm_of(texts: Sequence[str]) -> list[float]:
 
 
 def overlap(answer: str, reference: str) -> float:
-    """F1 of the content words that an answer shares with a reference answer, 0 to 1; order and synonyms are not seen."""
+    """F1 of the content words that an answer and a reference answer share, 0 to 1; blind to order and synonyms."""
     a, b = _content(answer), _content(reference)
     common = len(a & b)
     return 2 * common / (len(a) + len(b)) if common else 0.0
