@@ -18,6 +18,8 @@ from fitra.artifacts import open_stage
 from fitra.cli import app
 from fitra.errors import FitraError
 from fitra.evaluate import human, report, report_data
+from fitra.evaluate.bias import tables
+from fitra.evaluate.card import Card, Item
 
 HOSTILE = (
     '<script>alert("x")</script><img src=http://evil.example/x.png onerror=alert(1)><a href="javascript:alert(1)">'
@@ -40,7 +42,8 @@ def item(i: int, right: bool, task: str = "mcq", **more: Any) -> dict[str, Any]:
         "task": task, "id": f"q{i:03d}", "slices": [], "cluster": f"q{i:03d}", "category": f"topic {i % 3}",
         "prompt": f"السؤال: ما {i}؟\nالإجابة:", "options": [" أ", " ب", " ج", " د"],
         "scores": [-1.25 if k == picked else -3.5 for k in range(4)], "gold": gold, "predicted": picked,
-        "correct": right, "parts": [float(right), 1.0], "output": None, "defects": [], **more,
+        "correct": right, "parts": [float(right), 1.0], "output": None, "defects": [],
+        "lengths": [1, 1, 1, 1], "bare_scores": [-2.0] * 4, **more,
     }  # fmt: skip
 
 
@@ -56,13 +59,13 @@ def write(folder: Path, rows: list[dict[str, Any]], scores: dict[str, Any], tabl
     return folder
 
 
-def by_category(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    names = sorted({r["category"] for r in rows})
-    out = {}
-    for c in names:
-        held = [r["correct"] for r in rows if r["category"] == c]
-        out[c] = {"value": sum(held) / len(held), "ci_low": 0.1, "ci_high": 0.9, "n": len(held)}
-    return out
+def tables_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `fitra.evaluate.bias` makes of rows like these."""
+    items = tuple(
+        Item(r["id"], r["prompt"], tuple(r["options"]), r["gold"], category=r["category"], cluster=r["cluster"])
+        for r in rows
+    )
+    return tables(Card(rows[0]["task"], "p", "choice", ("accuracy",), items), rows)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +80,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             else item(i, True, "said", output="الجواب: أ", scores=[])
             for i in range(20)
         ]  # fmt: skip
-        evil = [item(i, False, TASK, category=HOSTILE, prompt=HOSTILE, options=[HOSTILE, "x"], gold=0, predicted=1,
-                     id=f"{HOSTILE}{i}", output=HOSTILE, defects=[HOSTILE]) for i in range(3)]  # fmt: skip
+        evil = [
+            item(
+                i, False, TASK, id=f"{HOSTILE}{i}", category=HOSTILE, prompt=HOSTILE, options=[HOSTILE, "x"],
+                scores=[-2.0, -1.0], lengths=[9, 1], bare_scores=[], gold=0, predicted=1, output=HOSTILE,
+                defects=[HOSTILE],
+            )
+            for i in range(3)
+        ]  # fmt: skip
         cleaned = {"value": good - 0.011, "ci_low": 0.2, "ci_high": 0.8, "n": 51}
         scores = {
             "mcq": score(good, 60, cleaned=cleaned, warnings=["5 test rows repeat a dev statement"]),
@@ -87,17 +96,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             TASK: score(0.0, 3, protocol=HOSTILE, warnings=[HOSTILE]),
             "bpb_ar": score(1.234, 5, metric="bits_per_byte", higher_is_better=False),
         }
-        tables = {
-            "mcq": {
-                "by_category": by_category(rows),
-                "normalised": {k: {"value": v, "ci_low": v - 0.05, "ci_high": v + 0.05, "n": 60}
-                               for k, v in (("raw", good), ("per_token", 0.313), ("pmi", 0.414))},
-                HOSTILE: {HOSTILE: 0.5},
-            },
-            TASK: {"by_category": {HOSTILE: score(0.0, 3)}},
-        }  # fmt: skip
-        made[name] = write(where / name, rows + written + evil, scores, tables,
-                           contamination={"mcq": {"found": 4, "n": 60}})  # fmt: skip
+        made[name] = write(
+            where / name, rows + written + evil, scores, {"mcq": tables_of(rows), TASK: tables_of(evil)},
+            contamination={"mcq": {"items": 60, "indexed": 60, "found": 4, "documents_read": 9}},
+        )  # fmt: skip
     return made
 
 
@@ -155,18 +157,23 @@ def test_categories_and_their_order(html: str, folders: dict[str, Path]) -> None
     assert [c["n"] for c in task["categories"]] == [20, 20, 20]
     assert task["chance"] == 0.25
     words = Page(html).words
-    assert "topic 0" in words and "per token" in words and "31.3%" in words and "41.4%" in words
+    assert "topic 0" in words
+    # Equal bare scores change no order: the same accuracy under PMI. Label words are not divided by their length.
+    assert re.search(r"summed 66\.7% \S+ to \S+ 50\.0% \S+ to \S+ against the bare prompt \(PMI\) 66\.7%", words)
+    assert "Not per token or per byte: the options are label words" in words
 
 
 def test_letters_chosen_and_right(folders: dict[str, Path]) -> None:
     task = next(t for t in report_data.collect(folders)["tasks"] if t["name"] == "mcq")
-    assert [x["name"] for x in task["letters"]] == ["أ", "ب", "ج", "د"]
-    assert [x["gold"] for x in task["letters"]] == [0.25] * 4
-    assert sum(x["by"]["ours"] for x in task["letters"]) == pytest.approx(1)
+    rows = task["letters"]["rows"]
+    assert [x["name"] for x in rows] == ["أ", "ب", "ج", "د"]
+    assert [x["gold"] for x in rows] == [0.25] * 4
+    assert sum(x["by"]["ours"] for x in rows) == pytest.approx(1)
+    assert task["letters"]["tests"]["knows the questions"]["base"][0] == "yes"
 
 
 def test_unparsed_answers_are_counted(html: str) -> None:
-    assert "written answers base ours not read 20.0%" in Page(html).words
+    assert "answers base ours not read 20.0%" in Page(html).words
     assert "لا أعلم" in html
 
 

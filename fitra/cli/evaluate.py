@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
     sub.command("run", epilog="Example: fitra eval run chat/model --suite arabic --data data/eval --limit 500")(
         eval_run
     )
-    sub.command("compare", epilog="Example: fitra eval compare scores-a scores-b")(eval_compare)
+    sub.command("compare", epilog="Example: fitra eval compare base=scores-a ours=scores-b")(eval_compare)
     sub.command("report", epilog="Example: fitra eval report base=scores-a ours=scores-b --out report.html")(
         eval_report
     )
@@ -128,13 +128,17 @@ def _show_scores(scores: dict[str, Any], manifest: dict[str, Any], out: Path) ->
 
 
 def eval_compare(
-    a: Annotated[Path, typer.Argument(help="Scores of one model.")],
-    b: Annotated[Path, typer.Argument(help="Scores of another.")],
+    folders: Annotated[list[str], typer.Argument(help="Scores of two models or more.", metavar="[NAME=]FOLDER ...")],
+    seed: Seed = 7,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures, of every pair, as JSON.")] = False,
 ) -> None:
-    """Paired differences (b minus a) on the items both have, with confidence intervals."""
+    """Paired differences from the first model on the items both have, with confidence intervals."""
     from fitra import evaluate
+    from fitra.evaluate.show import comparison
 
-    print(json.dumps(evaluate.compare(a, b), ensure_ascii=False, indent=2))
+    given = shown_as(folders)
+    found = evaluate.compare_all(list(given.values()), list(given), seed)
+    print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else comparison(found))
 
 
 def named(items: list[str], what: str) -> dict[str, Path]:

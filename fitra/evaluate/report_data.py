@@ -102,12 +102,12 @@ def _model(name: str, side: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _contaminated(name: str, side: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """task, model, found, n for each task whose questions were looked for in a corpus."""
+    """task, model, found, n for each benchmark whose questions were looked for in a corpus."""
     found = side["manifest"].get("notes", {}).get("contamination")
     if not isinstance(found, Mapping):
         return []
     return [
-        {"task": task, "model": name, "found": got.get("found"), "n": got.get("n")}
+        {"task": task, "model": name, "found": got.get("found") or 0, "n": got.get("items") or 0}
         for task, got in found.items() if isinstance(got, Mapping)
     ]  # fmt: skip
 
@@ -175,7 +175,9 @@ def _differences(base: Path, other: Path, seed: int) -> list[dict[str, Any]]:
         found = compare(base, other, seed=seed)
     except FitraError:  # no task in common
         return []
-    return [{"key": k, **v, "verdict": _verdict(v)} for k, v in found.items()]
+    empty: dict[str, Any] = {"p_holm": None, "by_category": []}
+    rows = [{"key": k, **empty, **v, "verdict": _verdict(v)} for k, v in found.items()]
+    return [{**r, "by_category": r["by_category"][:CATEGORIES]} for r in rows]
 
 
 def _verdict(gap: Mapping[str, Any]) -> str:
