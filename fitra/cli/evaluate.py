@@ -24,6 +24,14 @@ def add_to(app: typer.Typer) -> None:
     sub.command("report", epilog="Example: fitra eval report base=scores-a ours=scores-b --out report.html")(
         eval_report
     )
+    sub.command("import", epilog="Example: fitra eval import tasks/boolq.yaml --out boolq-card.yaml")(eval_import)
+    export = typer.Typer(help="Scores and tasks for others.", no_args_is_help=True, rich_markup_mode=None)
+    sub.add_typer(export, name="export")
+    export.command("table", epilog="Example: fitra eval export table ours=scores-a base=scores-b")(export_table)
+    export.command("model-index", epilog="Example: fitra eval export model-index ours=scores-a")(export_model_index)
+    export.command("lm-eval", epilog="Example: fitra eval export lm-eval --task exams --data data/eval --out tasks")(
+        export_lm_eval
+    )
     human = typer.Typer(help="Let people judge pairs of answers.", no_args_is_help=True, rich_markup_mode=None)
     sub.add_typer(human, name="human")
     human.command("plan", epilog="Example: fitra eval human plan ours=a.jsonl jais=b.jsonl --out plan")(human_plan)
@@ -216,3 +224,61 @@ def shown_as(items: list[str]) -> dict[str, Path]:
             raise FitraError(f"{item}: '{name}' is given twice.", "Give each folder a name of its own: NAME=FOLDER.")
         found[name] = path
     return found
+
+
+Folders = Annotated[list[str], typer.Argument(help="Scores of one model or more.", metavar="[NAME=]FOLDER ...")]
+
+
+def export_table(
+    folders: Folders,
+    parts: Annotated[bool, typer.Option("--parts", help="Slices and further metrics too.")] = False,
+) -> None:
+    """Print a Markdown table for a model card, with intervals, protocols, warnings and licences."""
+    from fitra.evaluate import export
+
+    print(export.table(shown_as(folders), parts), end="")
+
+
+def export_model_index(folders: Folders) -> None:
+    """Print the model-index of a Hugging Face model card."""
+    from fitra.evaluate import export
+
+    print(export.model_index(shown_as(folders)), end="")
+
+
+def export_lm_eval(
+    out: Out,
+    task: Annotated[list[str], typer.Option(help="acva, exams:oall, card.yaml:protocol; repeatable.")],
+    data: Annotated[Path | None, typer.Option(help="Folder with the benchmarks' files, or one file.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Questions per benchmark.", min=1)] = None,
+    shots: Annotated[int | None, typer.Option(help="Worked examples; default: as published.", min=0)] = None,
+) -> None:
+    """Write tasks as lm-eval YAML with their data, so that lm-eval asks the very same prompts."""
+    from fitra.evaluate import export, suite
+    from fitra.recipe import Evaluate
+
+    given = {"tasks": task, "data": data and str(data), "limit": limit, "shots": shots, "judged": False}
+    plan = suite.plan(config(Evaluate, [], **{k: v for k, v in given.items() if v is not None}), None)
+    made = [part.make(False) for part in plan.parts]
+    names, refused = export.lm_eval([c for cards, _ in made for c in cards], out)
+    for name, why in refused.items():
+        print(f"{name}: not exported: {why}")
+    print(f"lm_eval --include_path {out} --tasks {','.join(names)}")
+    if any(aside for _, aside in made):
+        raise typer.Exit(3)
+
+
+def eval_import(
+    file: Annotated[Path, typer.Argument(help="YAML file of an lm-eval task of multiple choice.")],
+    out: Annotated[Path, typer.Option(help="The task card to write.")],
+    gold: Annotated[
+        str | None, typer.Option(help="How the answer is written: letter, index, number, text or yes_no.")
+    ] = None,
+    options: Annotated[str, typer.Option(help="Columns with the options' texts, if it does not say.")] = "",
+) -> None:
+    """Make a task card of a simple lm-eval task."""
+    from fitra.evaluate import import_lm_eval
+
+    for line in import_lm_eval.convert(file, out, gold, [x.strip() for x in options.split(",") if x.strip()]):
+        print(f"note: {line}")
+    print(f"fitra eval run MODEL --task {out} --data FILE")

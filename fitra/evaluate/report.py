@@ -21,7 +21,7 @@ from fitra.evaluate.report_data import collect
 __all__ = ["interval", "render", "write"]
 
 TONES = 5  # colours that models are told apart by; names stand beside them everywhere
-WHOLE = ("bits_per_byte",)  # metrics that are no shares
+WHOLE = ("bits_per_byte", "perplexity")  # metrics that are no shares
 
 
 def write(folders: Mapping[str, Path], target: Path, seed: int = 0) -> Path:
