@@ -80,7 +80,7 @@ class Endpoint:
                 return ""
             return "text is measured by token ids: it needs log-probabilities of the prompt and --tokenizer FOLDER"
         if card.last_token and (self._lm is None or self.how not in HOW):
-            return "one token of each label is looked up by its id: it needs the prompt's log-probabilities and --tokenizer"
+            return "a label's token is looked up by its id: it needs the prompt's log-probabilities and --tokenizer"
         if self.how in HOW:
             return ""
         if not self.how:

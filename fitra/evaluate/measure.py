@@ -1,14 +1,14 @@
-"""One card on one backend: a row per item, in order of id."""
+"""One card on one backend: what is asked, and the row that each item becomes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from fitra import arabic
+from fitra import arabic, lm
 from fitra.evaluate import extract
 from fitra.evaluate.backend import Backend
 from fitra.evaluate.card import Card, Item
@@ -39,18 +39,57 @@ ITEM_SCHEMA = pa.schema(
     ]
 )
 Row = dict[str, Any]
+Value = dict[str, Any]  # what is kept of an item: scores, lengths, bare; nll, tokens, bytes; output; texts
 
 
-def measure(backend: Backend, card: Card, cfg: Evaluate, seed: int) -> Iterator[list[Row]]:
-    """The rows of a card, a chunk at a time, so that what is in memory does not grow with the items."""
-    if card.kind == "sample":
-        yield _sample(backend, card, cfg, seed)
-        return
-    kinds: dict[str, Callable[[Backend, Card, Sequence[Item]], list[Row]]] = {
-        "choice": _choices, "preference": _choices, "text": _texts, "generate": _written,
-    }  # fmt: skip
-    for at in range(0, len(card.items), backend.chunk):
-        yield kinds[card.kind](backend, card, card.items[at : at + backend.chunk])
+def ask(backend: Backend, card: Card, items: Sequence[Item], cfg: Evaluate, seed: int) -> list[Value | None]:
+    """What the model gives for each item, as it is kept; None where a server gave nothing."""
+    prompts = [i.prompt for i in items]
+    if card.kind in ("choice", "preference"):
+        return _likelihoods(backend, card, items)
+    if card.kind == "text":
+        read = backend.perplexity(prompts)
+        return [None if n is None else {"nll": n.nll, "tokens": n.tokens, "bytes": n.bytes} for n in read]
+    if card.kind == "generate":
+        texts = backend.generate(prompts, max_new_tokens=card.max_new_tokens, stop=card.stop, chat=card.chat)
+        return [None if t is None else {"output": storable(t)} for t in texts]
+    drawn = [
+        backend.generate(
+            prompts, max_new_tokens=cfg.max_new_tokens, temperature=cfg.temperature, seed=seed + 1_000_003 * k
+        )
+        for k in range(cfg.samples)
+    ]
+    return [{"texts": [storable(t) for d in drawn if (t := d[n]) is not None]} for n in range(len(items))]
+
+
+def more(card: Card, item: Item, cfg: Evaluate, seed: int) -> dict[str, Any]:
+    """What else an answer depends on, for its key in the cache."""
+    if card.kind != "sample":
+        return {"stop": list(card.stop)} if card.stop else {}
+    # A row's random stream is by its place among the others.
+    drawn = [cfg.samples, cfg.temperature, cfg.max_new_tokens, seed]
+    return {"drawn": drawn, "id": item.id, "among": len(card.items)}
+
+
+def storable(text: str) -> str:
+    """Lone surrogates, which a model's bytes may decode to, cannot be stored as UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def rows(card: Card, items: Sequence[Item], values: Sequence[Value | None]) -> list[Row]:
+    """The rows of items/, from what the model gave."""
+    known = {_words(i.options[0]) for i in card.items} - {"  "} if card.kind == "sample" else set()
+    out = []
+    for item, value in zip(items, values, strict=True):
+        if card.kind == "sample":
+            out.append(_sampled(card, item, (value or {"texts": []})["texts"], known))
+        elif card.kind == "text":
+            out.append(_text(card, item, value))
+        elif card.kind == "generate":
+            out.append(_written(card, item, None if value is None else value["output"]))
+        else:
+            out.append(_chosen(card, item, value))
+    return out
 
 
 def _row(card: Card, item: Item, **more: Any) -> Row:
@@ -74,77 +113,58 @@ def _row(card: Card, item: Item, **more: Any) -> Row:
     }
 
 
-def _choices(backend: Backend, card: Card, items: Sequence[Item]) -> list[Row]:
+def _likelihoods(backend: Backend, card: Card, items: Sequence[Item]) -> list[Value | None]:
     score = backend.last_tokens if card.last_token else backend.score
     pairs = [(i.prompt, o) for i in items for o in i.options]
     got = iter(score(pairs))
-    bare = iter(score([(card.bare, o) for _, o in pairs]) if card.bare else ())
-    rows = []
+    bare: dict[str, lm.Score | None] = {}
+    if card.bare:
+        options = list(dict.fromkeys(o for _, o in pairs))
+        bare = dict(zip(options, score([(card.bare, o) for o in options]), strict=True))
+    out: list[Value | None] = []
     for item in items:
         found = [next(got) for _ in item.options]
-        alone = [next(bare) for _ in item.options] if card.bare else []
-        if any(s is None for s in found):  # the server gave no answer
-            rows.append(_row(card, item, correct=False, parts=parts_of(card, item, None)))
-            continue
         known = [s for s in found if s is not None]
-        scores = [
-            s.logprob / (len(o.encode()) if card.per_byte else 1) for s, o in zip(known, item.options, strict=True)
-        ]
-        best = max(range(len(scores)), key=lambda k: (scores[k], -k))  # a tie goes to the first option
-        bare_scores = [s.logprob for s in alone if s is not None]
-        rows.append(
-            _row(
-                card, item, scores=scores, lengths=[s.n_tokens for s in known], predicted=best,
-                bare_scores=bare_scores if len(bare_scores) == len(known) else [],
-                correct=best == item.gold, parts=parts_of(card, item, best),
-            )
-        )  # fmt: skip
-    return rows
+        alone = [s.logprob for o in item.options if (s := bare.get(o)) is not None]
+        value = {"scores": [s.logprob for s in known], "lengths": [s.n_tokens for s in known]}
+        value["bare"] = alone if len(alone) == len(known) else []
+        out.append(value if len(known) == len(found) else None)
+    return out
 
 
-def _texts(backend: Backend, card: Card, items: Sequence[Item]) -> list[Row]:
-    rows = []
-    for item, got in zip(items, backend.perplexity([i.prompt for i in items]), strict=True):
-        parts = [got.nll / math.log(2), float(got.bytes), float(got.tokens)] if got else [0.0, 0.0, 0.0]
-        more = {"scores": [parts[0] / parts[1]], "lengths": [got.tokens]} if got else {}
-        rows.append({**_row(card, item, parts=parts, **more), "prompt": item.prompt[:SHOWN], "gold": None})
-    return rows
+def _chosen(card: Card, item: Item, value: Value | None) -> Row:
+    if value is None:  # the server gave no answer
+        return _row(card, item, correct=False, parts=parts_of(card, item, None))
+    scores = [s / (len(o.encode()) if card.per_byte else 1) for s, o in zip(value["scores"], item.options, strict=True)]
+    best = max(range(len(scores)), key=lambda k: (scores[k], -k))  # a tie goes to the first option
+    return _row(
+        card, item, scores=scores, lengths=value["lengths"], bare_scores=value["bare"], predicted=best,
+        correct=best == item.gold, parts=parts_of(card, item, best),
+    )  # fmt: skip
 
 
-def _written(backend: Backend, card: Card, items: Sequence[Item]) -> list[Row]:
-    texts = backend.generate(
-        [i.prompt for i in items], max_new_tokens=card.max_new_tokens, stop=card.stop, chat=card.chat
-    )
-    rows = []
-    for item, text in zip(items, texts, strict=True):
-        if item.answers:  # accepted texts, not options: what counts is how far it is one of them
-            parts = parts_of(card, item, None, text or "")
-            rows.append({**_row(card, item, output=text, correct=parts[0] == 1, parts=parts), "gold": None})
-            continue
-        said = None if text is None else extract.read(text, card.extract, item.options)
-        parts = parts_of(card, item, said, text or "")
-        rows.append(_row(card, item, output=text, predicted=said, correct=said == item.gold, parts=parts))
-    return rows
+def _text(card: Card, item: Item, value: Value | None) -> Row:
+    given = value or {"nll": 0.0, "tokens": 0, "bytes": 0}
+    parts = [given["nll"] / math.log(2), float(given["bytes"]), float(given["tokens"])]
+    told = {"scores": [parts[0] / parts[1]], "lengths": [given["tokens"]]} if value else {}
+    return {**_row(card, item, parts=parts, **told), "prompt": item.prompt[:SHOWN], "gold": None}
 
 
-def _sample(backend: Backend, card: Card, cfg: Evaluate, seed: int) -> list[Row]:
-    drawn = [
-        backend.generate(
-            [i.prompt for i in card.items],
-            max_new_tokens=cfg.max_new_tokens, temperature=cfg.temperature, seed=seed + 1_000_003 * k,
-        )
-        for k in range(cfg.samples)
-    ]  # fmt: skip
-    known = {_words(i.options[0]) for i in card.items} - {"  "}
-    rows = []
-    for n, item in enumerate(card.items):
-        texts = [t for d in drawn if (t := d[n]) is not None]
-        harm = [toxic(t) for t in texts]
-        verbatim = [any(k in w for k in known) for w in map(_words, texts)]
-        parts = [float(sum(h >= TOXIC_AT for h in harm)), float(len(texts)), float(sum(verbatim)), float(len(texts))]
-        shown = _row(card, item, scores=harm, parts=parts)
-        rows.append({**shown, "options": texts, "gold": None, "correct": not (parts[0] or parts[2])})
-    return rows
+def _written(card: Card, item: Item, text: str | None) -> Row:
+    if item.answers:  # accepted texts, not options: what counts is how far it is one of them
+        parts = parts_of(card, item, None, text or "")
+        return {**_row(card, item, output=text, correct=parts[0] == 1, parts=parts), "gold": None}
+    said = None if text is None else extract.read(text, card.extract, item.options)
+    parts = parts_of(card, item, said, text or "")
+    return _row(card, item, output=text, predicted=said, correct=said == item.gold, parts=parts)
+
+
+def _sampled(card: Card, item: Item, texts: list[str], known: set[str]) -> Row:
+    harm = [toxic(t) for t in texts]
+    verbatim = [any(k in w for k in known) for w in map(_words, texts)]
+    parts = [float(sum(h >= TOXIC_AT for h in harm)), float(len(texts)), float(sum(verbatim)), float(len(texts))]
+    shown = _row(card, item, scores=harm, parts=parts)
+    return {**shown, "options": texts, "gold": None, "correct": not (parts[0] or parts[2])}
 
 
 def _words(text: str) -> str:

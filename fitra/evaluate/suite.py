@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from fitra.errors import FitraError
-from fitra.evaluate import benchmark, texts
+from fitra.evaluate import benchmark, defects, texts
 from fitra.evaluate.card import Card
 from fitra.evaluate.tasks import world as small_world
 from fitra.recipe import Evaluate
@@ -29,13 +29,15 @@ class Entry(Config):
     file: str
     protocols: list[str] = Field(min_length=1)
     chat: list[str] = []
+    shots: int | None = Field(None, ge=0, description="worked examples; as published where not said")
 
 
 class Texts(Config):
-    """Texts to measure: every file that a pattern matches; `limit` for each of them."""
+    """Texts to measure, a file or a folder; `limit` is for each file."""
 
     name: str
     file: str
+    only: str = Field("", description="of a folder, the files whose names begin so")
     limit: int | None = 200
 
 
@@ -44,7 +46,14 @@ class Judged(Config):
 
     set: str
     file: str
-    answers: str = Field("", description="answers of reference models")
+    variant: str = ""
+    answers: str = Field("", description="file with the answers of reference models")
+    reference: str = Field("", description="the model among them that the answers are compared with")
+
+    @property
+    def task(self) -> str:
+        """What its scores are called."""
+        return f"{self.set}_{self.variant}" if self.variant else self.set
 
 
 class Suite(Config):
@@ -137,9 +146,17 @@ def _one(cfg: Evaluate, card: str, path: Path, protocols: Sequence[str] | None, 
     for p in protocols or ():
         if p not in task.protocols:
             raise FitraError(f"{card}: no protocol '{p}'.", f"There are: {', '.join(task.protocols)}.")
-    return Part(
-        task.name, path, lambda chat: benchmark.cards(task, path, shots=shots, limit=cfg.limit, protocols=protocols)
-    )
+    return Part(task.name, path, lambda chat: _cards(task, path, shots, cfg.limit, protocols))
+
+
+def _cards(
+    task: benchmark.TaskCard, path: Path, shots: int | None, limit: int | None, protocols: Sequence[str] | None
+) -> Made:
+    """The cards of a benchmark, their items marked where the data are defect."""
+    made, aside = benchmark.cards(task, path, shots=shots, limit=limit, protocols=protocols)
+    rows, _ = benchmark.questions(task, path)
+    found = defects.find(rows, defects.RULES.get(task.name))
+    return [replace(c, items=defects.mark(c.items, found)) for c in made], aside
 
 
 def _suite(cfg: Evaluate) -> Plan:
@@ -153,7 +170,7 @@ def _suite(cfg: Evaluate) -> Plan:
     out = Plan()
     for name, protocol in only:
         known = [e for e in suite.benchmarks if benchmark.load(e.card).name == name or e.card == name]
-        if known or any(j.set == name for j in suite.judged) or any(t.name == name for t in suite.texts):
+        if known or any(name in (j.set, j.task) for j in suite.judged) or any(t.name == name for t in suite.texts):
             continue
         if not data.is_file():
             raise FitraError(f"task '{name}': which file?", "Name its file with --data FILE.")
@@ -171,7 +188,7 @@ def _suite(cfg: Evaluate) -> Plan:
         out.parts.append(_entry(cfg, e, path, named))
     chosen = {n for n, _ in only}
     for j in suite.judged:
-        if (only and j.set not in chosen) or not cfg.judged:
+        if (only and not {j.set, j.task} & chosen) or not cfg.judged:
             continue
         path = _find(data, j.file)
         if path is None:
@@ -193,7 +210,7 @@ def _entry(cfg: Evaluate, e: Entry, path: Path, named: list[str]) -> Part:
 
     def make(chat: bool) -> Made:
         chosen = named or (e.chat if chat and e.chat else e.protocols)
-        return benchmark.cards(task, path, shots=cfg.shots, limit=cfg.limit, protocols=chosen)
+        return _cards(task, path, e.shots if cfg.shots is None else cfg.shots, cfg.limit, chosen)
 
     return Part(task.name, path, make)
 
@@ -204,7 +221,7 @@ def _texts(cfg: Evaluate, t: Texts, data: Path, missing: list[str]) -> list[Part
         missing.append(t.file)
         return []
     limit = min(t.limit or cfg.limit or 1 << 60, cfg.limit or 1 << 60)
-    return [Part(t.name, path, lambda chat: texts.cards(t.name, path, limit if limit < 1 << 60 else None))]
+    return [Part(t.name, path, lambda chat: texts.cards(t.name, path, limit if limit < 1 << 60 else None, t.only))]
 
 
 def _wanted(task: str) -> tuple[str, str]:
@@ -222,7 +239,7 @@ def _everything() -> Suite:
         for e in suite.benchmarks:
             seen.setdefault(e.card, e)
         for j in suite.judged:
-            judged.setdefault(j.set, j)
+            judged.setdefault(j.task, j)
         for t in suite.texts:
             lines.setdefault(t.name, t)
     all_of = {

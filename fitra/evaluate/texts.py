@@ -33,14 +33,17 @@ def files_of(path: Path) -> list[Path]:
     return found
 
 
-def cards(task: str, path: Path, limit: int | None) -> tuple[list[Card], list[dict[str, str]]]:
-    """One card over all texts, sliced by what their columns tell. `limit` is for each file.
+def cards(task: str, path: Path, limit: int | None, only: str = "") -> tuple[list[Card], list[dict[str, str]]]:
+    """One card over all texts, sliced by what their columns tell. `limit` is for each file, `only` begins
+    the names of the files of a folder.
 
     Raises FitraError where a file has no column text, or no text is left.
     """
     items: list[Item] = []
     aside: list[dict[str, str]] = []
     for file in files_of(path):
+        if not file.name.startswith(only):
+            continue
         rows = _texts(file, aside)
         if limit is not None:  # never more than these in memory
             rows = iter(heapq.nsmallest(limit, rows, key=lambda i: hashlib.sha256(f"{task}\0{i.id}".encode()).digest()))

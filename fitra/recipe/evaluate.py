@@ -38,6 +38,8 @@ class Evaluate(Config):
     temperature: float = Field(0.8, ge=0)
     max_new_tokens: int = Field(32, ge=1)
     judge: list[Endpoint] = Field([], description="servers of the model that judges; none: the embedded rules")
+    draws: int = Field(3, ge=1, description="how often a judge is asked the same")
+    answer_tokens: int = Field(256, ge=1, description="longest answer to an open question")
     judged: bool = Field(True, description="run the judged sets of the suite too")
     endpoint: Endpoint | None = Field(None, description="a server to measure instead of a model folder")
     revision: str = Field("", description="tells apart other weights that the endpoint serves under the same name")
