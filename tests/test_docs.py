@@ -49,6 +49,7 @@ def links(page: Path) -> Iterator[str]:
 
 def test_recipes_in_the_repository_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FITRA_DATA", "/somewhere")
-    monkeypatch.setenv("FITRA_EXPERT_TOKEN", "t")
+    for name in ("EXPERT_TOKEN", "EXPERT_URL", "EXPERT_MODEL", "EXPERT_KEY", "CRAWL", "WORKER"):
+        monkeypatch.setenv(f"FITRA_{name}", "x")
     for path in sorted((ROOT / "recipes").glob("*.yaml")):
         assert recipe.load(path).name == path.stem

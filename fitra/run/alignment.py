@@ -23,8 +23,13 @@ def steps(recipe: Recipe, ledger: Path) -> list[Step]:
     assert cfg is not None
     if cfg.train is None:
         return [_align(cfg, ledger)]
-    if cfg.expert is None or cfg.worker is not None:
-        raise FitraError("align.train needs align.expert, and no align.worker.", "The worker is what it trains.")
+    if cfg.expert is None:
+        raise FitraError("align.train needs align.expert.", "The worker learns from what the expert wrote.")
+    if cfg.worker and cfg.worker.format != cfg.train.format:
+        raise FitraError(
+            f"align.worker.format is {cfg.worker.format}, align.train.format {cfg.train.format}.",
+            "The worker answers as it was trained: give both the same format.",
+        )
     out = [_seed(recipe, cfg), _align_seed(cfg, ledger)]
     base = cfg.train.base
     if not base.path:
@@ -111,17 +116,39 @@ def _align_by_worker(cfg: Align, ledger: Path) -> Step:
         folder = at["worker"] / "model"
         backends: dict[str, Backend] | None = None
         with ExitStack() as held:
-            if train.serve == "server":
+            if cfg.worker:
+                model = _served(cfg.worker, folder)
+            elif train.serve == "server":
                 endpoint = held.enter_context(serve.server(folder, max_tokens=train.max_tokens))
+                model = Model(endpoints=[endpoint], format=train.format)
             else:
                 local = serve.local(folder, max_tokens=train.max_tokens)
                 # Never asked at an address: the backend answers.
                 endpoint = Endpoint(base_url="local", model=local.identity, max_tokens=train.max_tokens)
                 backends = {"worker": local}
-            model = Model(endpoints=[endpoint], format=train.format)
+                model = Model(endpoints=[endpoint], format=train.format)
             asked = cfg.model_copy(update={"worker": model, "train": None})
             return align.align(asked, at["corpus"], out, ledger=ledger, backends=backends, given=at["align-seed"])
 
     key = _key(cfg) | {"train": {"format": cfg.train.format, "max_tokens": cfg.train.max_tokens} if cfg.train else {}}
     needs = ("corpus", "align-seed", "worker")
     return Step("align", key, needs, _inputs(cfg), make, {"models": "worker, expert"})
+
+
+def _served(model: Model, folder: Path) -> Model:
+    """The worker where the recipe says that it is served, known by the weights it should have.
+
+    Raises FitraError, with the folder to serve, where none of its endpoints answers.
+    """
+    from fitra import lm
+    from fitra.run.doctor import answers
+
+    said = [answers(e.base_url) for e in model.endpoints]
+    if not any(ok for ok, _ in said):
+        raise FitraError(
+            f"align.worker: {said[0][1]}.",
+            f"The worker is trained. Serve it, with vLLM for example: vllm serve {folder} --served-model-name "
+            f"{model.endpoints[0].model}; then run again: what is finished stays.",
+        )
+    update = {"revision": lm.weights_hash(folder)[:16], "tokenizer": str(folder)}
+    return model.model_copy(update=update)

@@ -30,7 +30,7 @@ def check(out: Path, recipe: Recipe | None = None) -> list[tuple[str, bool, str]
     found.append(_gpu("torch" in versions))
     found.append(_disk(out))
     if recipe and recipe.align:
-        found += [_endpoint(e.base_url) for m in recipe.align.models().values() for e in m.endpoints]
+        found += [("endpoint", *answers(e.base_url)) for m in recipe.align.models().values() for e in m.endpoints]
     return found
 
 
@@ -64,19 +64,16 @@ def _disk(out: Path) -> tuple[str, bool, str]:
     return ("disk", free >= 1, f"{free:.0f} GiB free in {folder}")
 
 
-def _endpoint(base_url: str) -> tuple[str, bool, str]:
+def answers(base_url: str) -> tuple[bool, str]:
+    """Whether a server answers at an OpenAI-compatible address, and a sentence that says so."""
     url = base_url.rstrip("/") + "/models"
     if not url.startswith(("http://", "https://")):
-        return ("endpoint", False, f"{base_url} is not an http(s) address")
+        return False, f"{base_url} is not an http(s) address"
     try:
         with urllib.request.urlopen(url, timeout=5) as reply:
-            return ("endpoint", True, f"{base_url} answers ({reply.status})")
+            return True, f"{base_url} answers ({reply.status})"
     except urllib.error.HTTPError as e:
         # A server that asks for a key is there all the same.
-        return ("endpoint", e.code in (401, 403, 404), f"{base_url} answers ({e.code})")
+        return e.code in (401, 403, 404), f"{base_url} answers ({e.code})"
     except (urllib.error.URLError, OSError, ValueError) as e:
-        return (
-            "endpoint",
-            False,
-            f"{base_url} does not answer ({getattr(e, 'reason', e)}): start it or correct base_url",
-        )
+        return False, f"{base_url} does not answer ({getattr(e, 'reason', e)}): start it or correct base_url"
