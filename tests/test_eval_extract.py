@@ -118,6 +118,11 @@ LETTERS: list[tuple[str, int | None, tuple[str, ...]]] = [
     ("تمن يمن إ", None, CITIES),
     ("السلام عليكم", None, CITIES),
     ("الجواب أ. لا، الجواب ب.", None, CITIES),
+    ("نحسب f(b) ثم نجمع", None, CITIES),
+    ("المسافة (2) ثم غيرها", None, CITIES),
+    ("1. زر الموقع.\n2. املأ الطلب.\n3. انتظر", None, CITIES),
+    ("أ) القاهرة\nب) الرياض\nج) بغداد", None, CITIES),
+    ("أ) القاهرة\nب) الرياض\nالإجابة: ب", 1, CITIES),
 ]
 
 YES, NO = 0, 1
@@ -194,6 +199,15 @@ VERDICTS: list[tuple[str, int | None]] = [
     ("there is no time", None),
     ("كلا الفريقين", None),
     ("الكبسة طبق سعودي", None),
+    ("يرجى تقديم معلومات صحيحة ومحدثة", None),
+    ("هذه عادة قديمة في مصر. يعرفها الناس. تنتشر في الريف. والتشخيص الخاطئ شائع، وهذا غير صحيح", None),
+    ("هذه عادة قديمة في مصر. يعرفها الناس. تنتشر في الريف. إذن الإجابة هي نعم", YES),
+    ("Here is how to check a correct address", None),
+    ("أعتقد أنها صحيحة", YES),
+    ("The sun being cold is not correct", NO),
+    ("تعتبر صحيحة", YES),
+    ("بالتأكيد صحيح", YES),
+    ("هناك خطأ في الجملة", NO),
 ]
 
 
