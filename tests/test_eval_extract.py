@@ -329,3 +329,14 @@ def test_arabic_aware_reading_finds_what_the_historical_one_loses(data: Path) ->
     rows = pq.read_table(data / "reference/acegpt_mmlu_outputs.parquet").to_pylist()
     unlike = [r["output"] for r in rows if read(r["output"], "letter", "ABCD") != read(r["output"], "acegpt_letters")]
     assert sorted(x.split("\n")[0] for x in unlike) == ["أ", "أ", "ب"]
+
+
+def test_open_answers_are_mostly_left_unread(data: Path) -> None:
+    """Long chat answers to open questions: a letter or a verdict found there is nearly always a mistake."""
+    texts = pq.read_table(data / "eval/vicuna80_ar_answers.parquet")["response"].to_pylist()
+    read_by = {
+        how: sum(read(t or "", how, CITIES if how == "letter" else ()) is not None for t in texts) for how in HOW
+    }
+    assert len(texts) == 560
+    assert read_by["letter"] <= 12 and read_by["yes_no"] <= 12
+    assert read_by["acegpt_letters"] > 3 * read_by["letter"] and read_by["acegpt_yes_no"] > 200
