@@ -22,7 +22,8 @@ from fitra.evaluate.report_data import collect
 __all__ = ["interval", "render", "write"]
 
 TONES = 5  # colours that models are told apart by; names stand beside them everywhere
-WHOLE = ("bits_per_byte", "perplexity", "rating", "harmlessness", "helpfulness")  # metrics that are no shares
+# Metrics that are no shares.
+WHOLE = frozenset("bits_per_byte perplexity rating rating_turn1 rating_turn2 harmlessness helpfulness".split())
 
 
 def write(folders: Mapping[str, Path], target: Path, seed: int = 0) -> Path:
