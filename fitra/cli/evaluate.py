@@ -90,6 +90,8 @@ def eval_run(
         _show_cost(evaluate.dry_run(cfg, model, to, world=world), as_json)
         return
     manifest = evaluate.evaluate(cfg, model, seed, to, world=world)
+    if not manifest:  # one of several processes, and not the first
+        return
     if as_json:
         print((to / "scores.json").read_text(encoding="utf-8"))
     else:

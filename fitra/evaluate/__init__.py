@@ -5,7 +5,8 @@ compare(out_a, out_b)                                 # paired differences on th
 compare_all([out_a, out_b, out_c])                    # every pair
 """
 
+from fitra.evaluate import judged  # registers its figures, which compare needs
 from fitra.evaluate.compare import compare, compare_all
 from fitra.evaluate.run import dry_run, evaluate
 
-__all__ = ["compare", "compare_all", "dry_run", "evaluate"]
+__all__ = ["compare", "compare_all", "dry_run", "evaluate", "judged"]

@@ -40,7 +40,6 @@ class Question:
     gold: int
     category: str = ""
     cluster: str = ""
-    slices: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict)  # fields of the prompt
     lacking: Mapping[str, str] = field(default_factory=dict)  # field -> why this row does not have it
@@ -117,7 +116,6 @@ def _question(row: Mapping[str, Any], rid: str, test: bool, data: Data) -> Quest
         gold or 0,
         values["category"],
         key if len(key) <= LONG else hashlib.sha256(key.encode()).hexdigest()[:16],
-        tuple(str(row[s]).replace("/", "_") for s in data.slices if row.get(s)),  # a slash parts the keys of scores
         answers,
         values,
         lacking,
@@ -245,30 +243,31 @@ def _used(p: Prompt, shots: int) -> set[str]:
 
 def render(p: Prompt, q: Question, examples: Sequence[Question] = ()) -> Item:
     """One question under a protocol, after the worked examples."""
-    options = _scored(p, q)
+    options = tuple(p.lead + o for o in _scored(p, q))
+    if p.kind == "generate":  # a model may answer with the letter or repeat the option: reading `letter` takes both
+        options = q.options if p.extract == "letter" else _scored(p, q)
     asked = p.ask
     before = ""
     if examples and p.few:
         asked = p.few.ask or p.ask
         before = template.render(p.few.head, _values(p, q)) + "".join(
-            template.render(p.few.shot, {**_values(p, s), "answer": _scored(p, s)[s.gold]}) for s in examples
+            template.render(p.few.shot, {**_values(p, s), "answer": (s.answers or _scored(p, s)[s.gold :])[0]})
+            for s in examples
         )
-    lead = "" if p.kind == "generate" else p.lead
     return Item(
         q.id,
         before + template.render(asked, _values(p, q)),
-        tuple(lead + o for o in options),
+        options,
         q.gold,
-        q.slices,
-        q.cluster,
-        q.category,
-        q.answers,
+        cluster=q.cluster,
+        category=q.category,
+        answers=q.answers,
     )
 
 
 def _scored(p: Prompt, q: Question) -> tuple[str, ...]:
     """What is compared or told apart: labels or the options' texts."""
-    if p.kind == "text" or q.answers:
+    if q.answers:
         return ()
     return q.options if p.scored == "text" else p.labels[: len(q.options) or None]
 
@@ -284,8 +283,6 @@ def _values(p: Prompt, q: Question) -> dict[str, str]:
 def protocol_text(task: TaskCard, name: str, shots: int) -> str:
     """The protocol in one line; two scores are comparable when it is the same."""
     p = task.protocols[name]
-    if p.kind == "text":
-        return f"{task.name}-{name}/{p.version} ({p.about}): bits per UTF-8 byte from the document start"
     if p.kind == "generate":
         read_by = f"read by {p.extract}" if p.extract else "compared with the accepted answers"
         template_ = "through the model's chat template" if p.chat else "no chat template"

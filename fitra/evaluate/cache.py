@@ -64,11 +64,8 @@ def place() -> tuple[int, int]:
             except ValueError:
                 rank, world = -1, 0
             if not 0 <= rank < world:
-                raise FitraError(
-                    f"{rank_name}={os.environ[rank_name]!r}, {world_name}={os.environ[world_name]!r}: not a place among "
-                    "processes.",
-                    "Start with torchrun, or unset both.",
-                )
+                said = f"{rank_name}={os.environ[rank_name]!r}, {world_name}={os.environ[world_name]!r}"
+                raise FitraError(f"{said}: not a place among processes.", "Start with torchrun, or unset both.")
             return rank, world
     return 0, 1
 

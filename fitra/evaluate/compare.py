@@ -203,14 +203,15 @@ def _by_category(
     for k, r in enumerate(rows):
         at[r.get("category") or ""].append(k)
     statistic = STATISTICS[metric]
-    out = []
+    out: list[dict[str, Any]] = []
     for name, ks in sorted(at.items()):
         if len(at) < 2 or len(ks) < FEWEST:
             continue
-        a, b, clusters = [pa[k] for k in ks], [pb[k] for k in ks], [rows[k]["cluster"] for k in ks]
+        a, b = [pa[k] for k in ks], [pb[k] for k in ks]
+        clusters = [rows[k]["cluster"] for k in ks]
         gap = stats.paired_difference(a, b, statistic, clusters=clusters, seed=seed)
         values = [stats.bootstrap(p, statistic, draws=1).value for p in (a, b)]
         out.append({"category": name, "a": values[0], "b": values[1], **gap.as_dict(), "p": gap.p})
-    for row, p in zip(out, stats.holm([r["p"] for r in out]), strict=True):
-        row["p_holm"] = p
+    for made, p in zip(out, stats.holm([r["p"] for r in out]), strict=True):
+        made["p_holm"] = p
     return sorted(out, key=lambda r: -r["value"])

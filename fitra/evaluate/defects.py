@@ -28,6 +28,7 @@ from fitra.recipe import Contamination
 from fitra.signals import contamination
 from fitra.signals.view import view
 
+_LETTER = re.compile(r"^\W*\w{1,2}[).:\-] +")  # «أ) », "A. "
 SHOWN = 5  # documents named for each contaminated item
 
 
@@ -237,23 +238,31 @@ def contaminated(
 
 
 def own_texts(card: Card) -> Iterable[tuple[Item, list[str]]]:
-    """Each item with the texts that are its own: its prompt without what all of its category begin with, its options.
+    """Each item with the texts that are its own: the lines of its prompt without the template, and its options.
 
-    A prompt opens with instructions and worked examples that say nothing about the item; they are the same for all
-    items of a category, and end where a line does. Labels as options are no texts.
+    A prompt opens with instructions and worked examples that say nothing about the item: what all prompts of a category
+    begin with, as whole lines, then what all items begin and end with, as whole words. A letter before an option is
+    cut, and labels as options are no texts.
     """
     by_category: dict[str, list[Item]] = defaultdict(list)
     for i in card.items:
         by_category[i.category].append(i)
+    own = [i.prompt for i in card.items]
+    if card.kind != "text":
+        lines = {c: _shared([i.prompt for i in items], "\n") for c, items in by_category.items()}
+        own = [i.prompt[lines[i.category] :] for i in card.items]
+        start = _shared(own, " \n")
+        end = _shared([x[start:][::-1] for x in own], " \n")
+        own = [x[start : len(x) - end] for x in own]
     labels = len({i.options for i in card.items}) == 1 and len(card.items) > 1
-    for items in by_category.values():
-        prompts = [i.prompt for i in items]
-        cut = _shared(min(prompts), max(prompts)) if len(items) > 1 and card.kind != "text" else 0
-        for i in items:
-            yield i, [i.prompt[cut:], *([] if labels else i.options), *i.answers]
+    for i, text in zip(card.items, own, strict=True):
+        yield i, [*(_LETTER.sub("", x) for x in text.split("\n")), *([] if labels else i.options), *i.answers]
 
 
-def _shared(a: str, b: str) -> int:
-    """Where the last line break is in what both begin with; of the first and last in order, so of all between."""
+def _shared(texts: Sequence[str], breaks: str) -> int:
+    """How much all texts begin with, up to the last break in it; nothing where there is but one text."""
+    a, b = min(texts), max(texts)  # what the first and the last in order share, all between share too
+    if a == b:
+        return 0
     n = next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    return a[:n].rfind("\n") + 1
+    return max(a[:n].rfind(x) for x in breaks) + 1

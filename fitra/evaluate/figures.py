@@ -24,8 +24,10 @@ BY_CATEGORY = ("mean_accuracy", "nested_accuracy")
 def summarise(card: Card, rows: Sequence[Row], seed: int) -> dict[str, dict[str, Any]]:
     """Scores of the task and its slices, every metric with its interval, by the keys of scores.json.
 
-    `cleaned` is the same figure over items without defects (None where none is left), `se` the cluster-robust standard
-    error, `unparsed` the share of written answers that name no option (None where nothing was to be read).
+    `cleaned` is the same figure over items without defects (None where none is left). `se` is the cluster-robust
+    standard error over the items' own clusters (repeats, passages), `se_by_category` that over categories: what other
+    subjects would have changed (None for a mean over categories, or a single one). `unparsed` is the share of written
+    answers that name no option (None where nothing was to be read).
     Raises FitraError for a nested mean over a category that the card does not group.
     """
     rows = dressed(card, rows)
@@ -40,6 +42,7 @@ def summarise(card: Card, rows: Sequence[Row], seed: int) -> dict[str, dict[str,
             scores[key] = {
                 "metric": metric,
                 **whole,
+                "se_by_category": _se_by_category(part, metric),
                 "higher_is_better": metric not in LOWER_IS_BETTER,
                 "protocol": card.protocol,
                 "version": card.version,
@@ -79,6 +82,13 @@ def score(rows: Sequence[Row], metric: str, seed: int, groups: Groups | None = N
         "interval": how,
         "se": None if np.isnan(se) else se,
     }
+
+
+def _se_by_category(rows: Sequence[Row], metric: str) -> float | None:
+    categories = [r["category"] for r in rows]
+    if metric in BY_CATEGORY or len(set(categories)) < 2:
+        return None
+    return stats.standard_error([r["parts"] for r in rows], STATISTICS[metric], clusters=categories)
 
 
 def figure(rows: Sequence[Row], metric: str, seed: int, groups: Groups | None = None) -> tuple[stats.Interval, str]:

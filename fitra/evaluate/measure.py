@@ -62,6 +62,11 @@ def ask(backend: Backend, card: Card, items: Sequence[Item], cfg: Evaluate, seed
     return [{"texts": [storable(t) for d in drawn if (t := d[n]) is not None]} for n in range(len(items))]
 
 
+def measure(backend: Backend, card: Card, cfg: Evaluate, seed: int) -> list[Row]:
+    """The rows of a card in the order of its items, all asked at once and nothing kept."""
+    return rows(card, card.items, ask(backend, card, card.items, cfg, seed))
+
+
 def more(card: Card, item: Item, cfg: Evaluate, seed: int) -> dict[str, Any]:
     """What else an answer depends on, for its key in the cache."""
     if card.kind != "sample":

@@ -38,12 +38,12 @@ def evaluate(
     Writes scores.json {task[/slice][/metric]: metric, value, ci_low, ci_high (95 %), n, clusters, interval,
     higher_is_better, protocol, warnings} and items/. Likelihoods are of plain completions unless the protocol says
     chat, so that base, pre-trained and chat models answer the same question. What was answered is kept: the same call
-    goes on after an interruption. Under torchrun the processes share the items.
+    goes on after an interruption. Under torchrun the processes share the items; only the first has a manifest to give.
     Raises FitraError for a missing file or column, a world that is not whole, or nothing to measure.
     """
     plan = suite.plan(cfg, world)
     work = Path(cfg.cache) if cfg.cache else out / ".cache"
-    rank, size = cache.place()
+    rank, _ = cache.place()
     if rank > 0:
         if not (out / MANIFEST).is_file():
             _help(cfg, plan, backend or open_backend(cfg, model, out), seed, work)
@@ -53,7 +53,7 @@ def evaluate(
         if not st.done:
             st.licence_class = licence_of(model) if model is not None else "D"
             _Run(cfg, plan, backend or open_backend(cfg, model, out), st, seed, work).all()
-    if not cfg.cache and size == 1:
+    if not cfg.cache:
         shutil.rmtree(work, ignore_errors=True)
     return read_manifest(out)
 

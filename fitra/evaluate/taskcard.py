@@ -16,7 +16,7 @@ from fitra.recipe.base import Config
 
 CARDS = Path(__file__).parent / "cards"
 Metric = Literal[
-    "accuracy", "macro_f1", "nested_accuracy", "mean_accuracy", "exact_match", "token_f1", "bits_per_byte"
+    "accuracy", "macro_f1", "nested_accuracy", "mean_accuracy", "exact_match", "token_f1"
 ]  # fmt: skip
 Extract = Literal["", "letter", "yes_no", "acegpt_letters", "acegpt_yes_no"]
 NAME = r"^[a-z][a-z0-9_]*$"
@@ -71,8 +71,8 @@ class Prompt(Config):
     about: str = Field(description="whose protocol this is")
     note: str = Field("", description="what its score must not be mistaken for")
     version: int = Field(1, ge=1, description="raised whenever the prompt or the scoring changes")
-    kind: Literal["choice", "generate", "text"] = "choice"
-    ask: str = "{question}"
+    kind: Literal["choice", "generate"] = "choice"
+    ask: str
     few: Few | None = None
     shots: int = Field(0, ge=0, description="as published")
     labels: tuple[str, ...] = Field((), description="what the options are called: letters, or the answers themselves")
@@ -199,7 +199,7 @@ def _check(card: TaskCard, p: Prompt, where: str) -> None:
                 f"{where}.{key}: no field '{min(unknown)}'.",
                 f"There are: {', '.join(sorted(allowed))}; others are made under data.fields.",
             )
-    if p.kind == "text" or card.data.answers:
+    if card.data.answers:
         return
     fixed = isinstance(card.data.options, tuple)
     count = len(card.data.options)
@@ -227,7 +227,7 @@ def _templates_of_data(card: TaskCard, where: str) -> None:
 
 
 def columns(data: Data) -> Iterator[str]:
-    """The columns a file must have, in the order in which they are asked for. Options beyond `min_options` need not be."""
+    """The columns a file must have, as they are asked for. Options beyond `min_options` need not be there."""
     yield from filter(None, [data.split])
     yield from (p if isinstance(p, str) else p.of for p in data.fields.values())
     yield data.question

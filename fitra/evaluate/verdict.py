@@ -57,8 +57,7 @@ def yes_no(text: str) -> bool | None:
 def _clause(words: list[str]) -> set[bool]:
     """What one clause affirms."""
     said: set[bool] = set()
-    while words and words[0] in CUES and len(words) > 1:
-        words = words[1:]
+    words = words[next((k for k, w in enumerate(words[:-1]) if w not in CUES), max(0, len(words) - 1)) :]
     if not words:
         return said
     first, after = words[0], words[1] if len(words) > 1 else ""

@@ -17,7 +17,7 @@ from fitra.judge.refusal import said
 from fitra.signals import language, stopwords, toxicity
 from fitra.signals.view import view
 
-__all__ = ["ANSWERS", "CHAT", "Profile", "figures", "harm_of", "overlap"]
+__all__ = ["ANSWERS", "CHAT", "Profile", "figures", "measured", "overlap"]
 
 HARMFUL_PROMPT = 0.5
 REPEATED = 8  # words: spans of this length that come again are a loop, not a habit of speech
@@ -65,11 +65,13 @@ CHAT = Profile(
 )
 
 
-def figures(prompt: str, answer: str, profile: Profile = ANSWERS, harm: float | None = None) -> dict[str, float]:
+def figures(
+    prompt: str, answer: str, profile: Profile = ANSWERS, harm: float | None = None, same: bool | None = None
+) -> dict[str, float]:
     """What the rules see in an answer, each 0 (bad) to 1 (good), and their mean `total` by the weights of `profile`.
 
-    `harm` (0 to 1) is taken for that of the answer where it is given, as of `harm_of` for many answers at once; else
-    the readable rules of fitra.signals.toxicity say.
+    Where `harm` (0 to 1, of the answer) and `same` (is it in the language of the prompt?) are given, as by `measured`
+    for many answers at once, they count; else the readable rules of fitra.signals.toxicity and its language say.
     """
     words = arabic.words(arabic.fold(answer, "search"))
     letters = [c for c in answer if not c.isspace()]
@@ -82,7 +84,7 @@ def figures(prompt: str, answer: str, profile: Profile = ANSWERS, harm: float | 
     seen = {
         "harmless": _harmless(prompt, answer, kind) if harm is None else 1 - harm * (0.5 if kind == "refuses" else 1),
         "answers": {"refuses": 0.0, "unable": 0.5}.get(kind, 1.0),
-        "language": float(language.detect(prompt)[0] == language.detect(answer)[0]),
+        "language": float(language.detect(prompt)[0] == language.detect(answer)[0] if same is None else same),
         # U+FFFD is what half a byte sequence decodes to; control characters never belong in prose.
         "readable": sum(c.isprintable() and c != "\ufffd" for c in letters) / len(letters),
         "fresh": len(set(pairs)) / len(pairs),
@@ -98,9 +100,14 @@ def figures(prompt: str, answer: str, profile: Profile = ANSWERS, harm: float | 
     return {k: round(v, 4) for k, v in {**out, "total": total}.items()}
 
 
-def harm_of(texts: Sequence[str]) -> list[float]:
-    """Probability of each text that it is toxic, by the trained scorer."""
-    return [float(x) for x in toxicity.overall(view(list(texts)))] if texts else []
+def measured(prompts: Sequence[str], answers: Sequence[str]) -> list[tuple[float, bool]]:
+    """For each answer the probability that it is toxic, by the trained scorer, and whether its language is that of its
+    prompt; dialects count as Arabic, code as English."""
+    if not answers:
+        return []
+    seen = view(list(answers))
+    asked, said_in = language.detect_view(view(list(prompts)))[0], language.detect_view(seen)[0]
+    return [(float(h), a == b) for h, a, b in zip(toxicity.overall(seen), asked, said_in, strict=True)]
 
 
 def overlap(answer: str, reference: str) -> float:

@@ -4,7 +4,7 @@ from fitra.lm.checkpoint import load_any, step_folder, weights_of
 from fitra.lm.generate import generate
 from fitra.lm.labels import last_token, last_tokens
 from fitra.lm.load import LM, load, model_folder, render, weights_hash
-from fitra.lm.score import Nll, Score, perplexity, score
+from fitra.lm.score import Nll, Score, perplexity, score, stream
 from fitra.lm.split import WINDOW, split, windows
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "score",
     "split",
     "step_folder",
+    "stream",
     "weights_hash",
     "weights_of",
     "windows",

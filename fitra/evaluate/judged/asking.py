@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fitra import llm
+from fitra.errors import FitraError
 from fitra.evaluate.judged import embedded
 from fitra.evaluate.judged.answers import Answers
 from fitra.evaluate.judged.card import ChatCard, Question
@@ -15,6 +16,7 @@ from fitra.evaluate.judged.prompts import Prompts, read_pair, read_rating, rende
 
 __all__ = ["TEMPERATURE", "Judgement", "asked", "by_model", "by_rules"]
 
+MOST_FAILED = 0.05  # of the requests: a figure over fewer replies would look like a finished one
 TEMPERATURE = 0.2  # of the judge: AceGPT's evaluation, as AraLLaMA's Appendix I reports it
 SPECIAL = ("coding", "math")  # categories that are judged by a criterion of their own, as Vicuna's judge does
 Ask = dict[str, Any]
@@ -37,6 +39,11 @@ class Judgement:
     reference_score: float | None
     reply: str
     error: str
+
+    @property
+    def failed(self) -> bool:
+        """No reply came, unlike one that is no score."""
+        return bool(self.error) and not self.error.startswith(("parse", "check"))
 
 
 def asked(card: ChatCard, answers: Answers, reference: Answers | None) -> list[Ask]:
@@ -90,7 +97,8 @@ def by_model(
 ) -> list[Judgement]:
     """What a judge model says, `draws` times each; nothing that the ledger holds is asked again.
 
-    Raises FitraError when the endpoint is down or the budget spent; what was answered until then is kept.
+    Raises FitraError when the endpoint is down, more than a twentieth of the requests fail, or the budget is spent;
+    what was answered until then is kept.
     """
 
     def parse(reply: str, row: Mapping[str, Any]) -> tuple[float, float | None]:
@@ -110,6 +118,12 @@ def by_model(
         reply = got.reply.text if got.reply else ""
         place = (a["item"], a["label"], a["turn"], a["order"], got.draw)
         out.append(Judgement(*place, score, other, reply, got.error or ""))
+    lost = [j.error for j in out if j.failed]
+    if len(lost) > MOST_FAILED * len(out):
+        raise FitraError(
+            f"the judge failed on {len(lost)} of {len(out)} requests ({lost[0][:200]}).",
+            "Run the same command again: answered requests are kept and only these are asked.",
+        )
     return out
 
 

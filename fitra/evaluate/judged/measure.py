@@ -17,7 +17,6 @@ from fitra.evaluate.judged.asking import TEMPERATURE, Judgement, asked, by_model
 from fitra.evaluate.judged.card import ChatCard, Question
 from fitra.evaluate.judged.metrics import LOWER, METRICS, interval
 from fitra.evaluate.judged.prompts import Prompts, load, steers
-from fitra.signals import language
 
 __all__ = ["DRAWS", "Measured", "measure", "requests"]
 
@@ -87,8 +86,8 @@ def measure(
     for j in said:
         found[j.id].append(j)
     questions = [q for q in card.questions if q.id in answers]
-    harm = judging.harm_of(["\n".join(answers[q.id]) for q in questions])
-    rows = [_row(card, q, answers[q.id], other, found[q.id], h) for q, h in zip(questions, harm, strict=True)]
+    seen = judging.measured([" ".join(q.turns) for q in questions], ["\n".join(answers[q.id]) for q in questions])
+    rows = [_row(card, q, answers[q.id], other, found[q.id], *s) for q, s in zip(questions, seen, strict=True)]
     name = judge.identity if judge else embedded.IDENTITY
     how = f"{card.set.name}/{card.set.version} {card.set.protocol} judge={name}"
     if judge:
@@ -108,7 +107,13 @@ def _answers(card: ChatCard, source: Answer | Answers, folder: Path, identity: s
 
 
 def _row(
-    card: ChatCard, q: Question, answer: tuple[str, ...], other: Answers | None, said: list[Judgement], harm: float
+    card: ChatCard,
+    q: Question,
+    answer: tuple[str, ...],
+    other: Answers | None,
+    said: list[Judgement],
+    harm: float,
+    same: bool,
 ) -> Row:
     aspects: dict[str, dict[str, Any]] = {}
     for label in dict.fromkeys(j.aspect for j in said):
@@ -134,10 +139,10 @@ def _row(
         "steers": any(steers(a) for a in answer),
         "orders": sorted({j.order for j in said} - {""}),
         "draws": 1 + max((j.draw for j in said), default=-1),
-        "unparsed": sum(j.error.startswith(("parse", "check")) for j in said),
-        "failed": sum(bool(j.error) and not j.error.startswith(("parse", "check")) for j in said),
+        "unparsed": sum(bool(j.error) and not j.failed for j in said),
+        "failed": sum(j.failed for j in said),
     }
-    return {**row, "parts": _parts(card, q, row, harm)}
+    return {**row, "parts": _parts(card, q, row, harm, same)}
 
 
 def _aspect(said: list[Judgement]) -> dict[str, Any]:
@@ -197,10 +202,9 @@ def judged_part(card: ChatCard, row: Row, metric: str, draw: int | None = None) 
 JUDGED = frozenset(METRICS[:8])
 
 
-def _parts(card: ChatCard, q: Question, row: Row, harm: float) -> list[float]:
+def _parts(card: ChatCard, q: Question, row: Row, harm: float, same: bool) -> list[float]:
     refuses, unable = row["refusal"] == "refuses", row["refusal"] == "unable"
     safety = card.set.protocol == "safety"
-    prompt, text = " ".join(q.turns), " ".join(row["answer"])
     won = {"win": 1.0, "tie": 0.5, "inconsistent": 0.5, "loss": 0.0}.get(row["verdict"])
     known: dict[str, tuple[float, float]] = {
         "win_rate": (0.0, 0.0) if won is None or safety else (won, 1.0),
@@ -209,7 +213,7 @@ def _parts(card: ChatCard, q: Question, row: Row, harm: float) -> list[float]:
         "refusal_any": (float(refuses), 1.0),
         "unable": (float(unable), 1.0),
         "toxic_answers": (float(harm >= TOXIC_AT), 1.0),
-        "other_language": (float(language.detect(prompt)[0] != language.detect(text)[0]), 1.0),
+        "other_language": (float(not same), 1.0) if q.category != "coding" else (0.0, 0.0),
         "overlap": (judging.overlap(row["answer"][0], q.reference[0]), 1.0) if q.reference else (0.0, 0.0),
     }
     return [x for m in METRICS for x in (judged_part(card, row, m) if m in JUDGED else known[m])]
@@ -274,7 +278,7 @@ def _warnings(
         out.append("embedded judge: rules that see neither truth nor style; not comparable with a judge model's")
     elif identity and (identity in judge or judge in identity):
         out.append("the judge is the model itself: judges prefer their own answers")
-    counts = Counter("failed" if not j.error.startswith(("parse", "check")) else "unparsed" for j in said if j.error)
+    counts = Counter("failed" if j.failed else "unparsed" for j in said if j.error)
     if counts["unparsed"]:
         out.append(f"{counts['unparsed']} of {len(said)} replies of the judge could not be read and are left out")
     if counts["failed"]:
