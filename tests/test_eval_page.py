@@ -149,6 +149,12 @@ def test_verdict_follows_the_direction_of_the_metric() -> None:
     assert report_data._verdict({"ci_low": None, "ci_high": None}) == ""
 
 
+def test_figures_are_read_as_what_they_are() -> None:
+    assert (report.figure(0.5), report.figure(1.0), report.figure(None)) == ("50.0%", "100.0%", "–")
+    assert (report.figure(0.9, "bits_per_byte"), report.figure(1.2, "rating")) == ("0.900", "1.200")
+    assert (report.gap(-0.1), report.gap(-0.591, "rating"), report.gap(0.0)) == ("−10.0", "−0.591", "+0.0")
+
+
 def test_categories_and_their_order(html: str, folders: dict[str, Path]) -> None:
     found = report_data.collect(folders)
     task = next(t for t in found["tasks"] if t["name"] == "mcq")

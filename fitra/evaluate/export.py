@@ -20,10 +20,10 @@ from fitra.errors import FitraError
 from fitra.evaluate import benchmark
 from fitra.evaluate.card import Card
 from fitra.evaluate.compare import scores
+from fitra.evaluate.report import WHOLE
 from fitra.page import plain
 
 CLASSES = {"A": "permissive", "B": "share-alike", "C": "non-commercial", "D": "unknown"}
-SHARES = ("bits_per_byte", "perplexity")  # what is not one
 METRICS = {"accuracy": "acc"}  # of lm-eval, where it means the same
 
 
@@ -110,7 +110,7 @@ def _cell(text: object) -> str:
 
 
 def _number(value: float, metric: str) -> str:
-    return f"{value:.3f}" if metric in SHARES or abs(value) > 1.5 else f"{100 * value:.1f}"
+    return f"{value:.3f}" if metric in WHOLE or abs(value) > 1.5 else f"{100 * value:.1f}"
 
 
 def _score(s: Mapping[str, Any] | None) -> str:

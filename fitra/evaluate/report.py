@@ -7,6 +7,7 @@ report.write({"ours": Path("scores-a"), "base": Path("scores-b")}, Path("report.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -21,7 +22,8 @@ from fitra.evaluate.report_data import collect
 __all__ = ["interval", "render", "write"]
 
 TONES = 5  # colours that models are told apart by; names stand beside them everywhere
-WHOLE = ("bits_per_byte", "perplexity")  # metrics that are no shares
+# Metrics that are no shares.
+WHOLE = frozenset("bits_per_byte perplexity rating rating_turn1 rating_turn2 harmlessness helpfulness".split())
 
 
 def write(folders: Mapping[str, Path], target: Path, seed: int = 0) -> Path:
@@ -41,8 +43,23 @@ def render(found: Mapping[str, Any]) -> str:
     env = ImmutableSandboxedEnvironment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    env.filters |= {"n": _n, "fig": figure, "gap": gap, "show": page.show, "say": _say, "quote": quote, "p": _p}
-    env.globals |= {"interval": interval, "bar": page.bar, "scale": scale, "direction": page.direction}
+    env.filters |= {
+        "n": _n,
+        "fig": figure,
+        "gap": gap,
+        "show": page.show,
+        "say": _say,
+        "quote": quote,
+        "p": _p,
+        "key": key,
+    }
+    env.globals |= {
+        "interval": interval,
+        "bar": page.bar,
+        "scale": scale,
+        "direction": page.direction,
+        "around": _around_zero,
+    }
     files = resources.files("fitra.evaluate")
     template = env.from_string((files / "report.html.jinja").read_text(encoding="utf-8"))
     models = [m["name"] for m in found["models"]]
@@ -57,6 +74,10 @@ def render(found: Mapping[str, Any]) -> str:
     differences = [
         {
             **d,
+            "blocks": [
+                ("", [r for r in d["rows"] if "/" not in r["key"]]),
+                ("parts and further metrics", [r for r in d["rows"] if "/" in r["key"]]),
+            ],
             "ends": {
                 m: _around_zero(r for r in d["rows"] if r["metric"] == m) for m in {r["metric"] for r in d["rows"]}
             },
@@ -84,6 +105,8 @@ def _say(name: object) -> str:
 
 def figure(value: Any, metric: str = "accuracy") -> str:
     """A score as it is read: per cent for shares, three decimals for others."""
+    if isinstance(value, str):
+        return value
     if not isinstance(value, int | float) or isinstance(value, bool):
         return "–"
     return (f"{value:.3f}" if metric in WHOLE or abs(value) > 1.5 else f"{100 * value:.1f}%").replace("-", "−")
@@ -98,6 +121,11 @@ def gap(value: Any, metric: str = "accuracy") -> str:
 
 def _p(value: Any) -> str:
     return "–" if not isinstance(value, int | float) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def key(text: str) -> Markup:
+    """The name of a task or a part, which may be broken after a stroke."""
+    return Markup("<bdi>{}</bdi>").format(Markup("<wbr>").join(map(page.show, re.split(r"(?<=[_/])", text))))
 
 
 def quote(text: str) -> Markup:

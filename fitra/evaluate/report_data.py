@@ -141,7 +141,7 @@ def _tasks(sides: Mapping[str, Any]) -> list[dict[str, Any]]:
                     }
                     for k in keys
                 ],
-                "categories": _categories(tables),
+                "categories": _categories(tables, first.get("metric")),
                 "letters": _letters(tables),
                 "answers": _answers(sides, task, tables),
                 "samples": samples,
@@ -189,12 +189,13 @@ def _verdict(gap: Mapping[str, Any]) -> str:
     return "better" if (low > 0) == bool(gap.get("higher_is_better", True)) else "worse"
 
 
-def _categories(tables: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Categories with their figure by model, the first model's best first."""
+def _categories(tables: Mapping[str, Mapping[str, Any]], metric: str | None) -> list[dict[str, Any]]:
+    """Categories with their figure by model, the first model's best first; a judged set has several, `metric` tells."""
     by: dict[str, dict[str, Any]] = defaultdict(dict)
     domains: dict[str, str] = {}
     for name, table in tables.items():
-        for got in table.get("by_category") or []:
+        rows = table.get("by_category") or []
+        for got in [g for g in rows if g.get("metric") == metric] or rows:
             by[got["category"]][name] = _whole(got)
             domains[got["category"]] = got.get("domain") or ""
     first = next(iter(tables), "")
@@ -245,6 +246,8 @@ def _answers(sides: Mapping[str, Any], task: str, tables: Mapping[str, Mapping[s
     defects = {
         n: {k: v / total[n] for k, v in (t.get("defects") or {}).items() if total.get(n)} for n, t in tables.items()
     }
+    judges = sorted({t["judge"]["identity"] for t in tables.values() if t.get("judge")})
+    out.append(_table("judged", _lines(tables, _judged), f"By {', '.join(judges)}." if judges else ""))
     out.append(_table("questions left out when cleaned", _lines(defects, dict)))
     return [t for t in out if t["rows"]]
 
@@ -271,6 +274,17 @@ def _length(table: Mapping[str, Any]) -> dict[str, Any]:
             out[f"{name} is right"] = got["gold"]
             out[f"{name} chosen"] = _whole({**got, "value": got["chosen"]})
     return out
+
+
+def _judged(table: Mapping[str, Any]) -> dict[str, str]:
+    """Counts of a judged set: questions to the judge, verdicts, what kind of answers there were."""
+    judge, answers = table.get("judge") or {}, table.get("answers") or {}
+    said = {"judgements asked for": judge.get("asked"), "judgements read": judge.get("read")}
+    for kind, counts in (table.get("verdicts") or {}).items():
+        said |= {f"{kind}: {k}": v for k, v in counts.items()}
+    names = {"n": "answers", "median_words": "words of an answer, median"}
+    said |= {names.get(k, f"answers: {k.replace('_', ' ')}"): v for k, v in answers.items()}
+    return {k: f"{v:,.4g}" for k, v in said.items() if isinstance(v, int | float)}
 
 
 def _lines(tables: Mapping[str, Any], of: Callable[[Any], Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -300,7 +314,7 @@ def _samples(rows: Mapping[str, Mapping[str, Row]], most: int) -> list[dict[str,
     cells: dict[str, dict[tuple[str, ...], list[str]]] = defaultdict(lambda: defaultdict(list))
     for ident, row in first.items():
         right = tuple(n for n, by in rows.items() if ident in by and by[ident]["correct"])
-        if row["correct"] is not None:
+        if row["correct"] is not None or row.get("output"):
             cells[row.get("category") or ""][right].append(ident)
     if len(cells) > CATEGORIES:
         for c in sorted(cells)[CATEGORIES:]:
@@ -324,6 +338,7 @@ def _samples(rows: Mapping[str, Mapping[str, Row]], most: int) -> list[dict[str,
             {
                 "category": category,
                 "n": sum(map(len, kinds.values())),
+                "judged": bool(held) and all(r["judged"] for r in held),
                 "right": {n: sum(len(v) for k, v in kinds.items() if n in k) for n in rows},
                 "rows": held,
             }
@@ -338,8 +353,9 @@ def _sample(ident: str, right: Sequence[str], rows: Mapping[str, Mapping[str, Ro
         tail = prompt[-LONGEST:]
         prompt = "… " + (tail.split("\n", 1)[1] if "\n" in tail[: LONGEST // 3] else tail)
     mine = {n: by[ident] for n, by in rows.items() if ident in by}
+    judged = row["correct"] is None  # nothing is right or wrong: the options are answers of other models
     options = []
-    for k, text in enumerate(row["options"]):
+    for k, text in enumerate(() if judged else row["options"]):
         got = {n: r["scores"][k] for n, r in mine.items() if r["scores"] and k < len(r["scores"])}
         taken = [n for n, r in mine.items() if r["predicted"] == k]
         options.append({"text": page.clip(text, WRITTEN), "gold": row["gold"] == k, "taken": taken, "scores": got})
@@ -349,7 +365,10 @@ def _sample(ident: str, right: Sequence[str], rows: Mapping[str, Mapping[str, Ro
         "options": options,
         "right": list(right),
         "models": list(mine),
+        "judged": judged,
+        "reference": page.clip(row["options"][0], WRITTEN) if judged and row["options"] else "",
+        "rated": {n: r["scores"][0] for n, r in mine.items() if judged and r["scores"]},
         "output": {n: page.clip(r["output"], WRITTEN) for n, r in mine.items() if r.get("output")},
-        "unparsed": [n for n, r in mine.items() if r.get("output") and r["predicted"] is None],
+        "unparsed": [n for n, r in mine.items() if r.get("output") and r["predicted"] is None and not judged],
         "defects": list(row.get("defects") or ()),
     }
