@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fitra.lm.load import LM
+from fitra.lm.packed import Ask
 from fitra.lm.score import Score, _read_shared
-from fitra.lm.shared import Ask
 
 
 def last_token(m: LM, option: str) -> int:
