@@ -15,7 +15,7 @@ import pytest
 class Page(HTMLParser):
     """Tags, attributes and balance of a page."""
 
-    VOID = {"meta", "br", "rect", "img", "link", "input", "hr"}
+    VOID = {"meta", "br", "rect", "img", "link", "input", "hr", "wbr"}
 
     def __init__(self, html: str) -> None:
         super().__init__()

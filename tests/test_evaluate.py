@@ -20,7 +20,6 @@ from fitra.errors import FitraError
 from fitra.evaluate import compare, evaluate
 from fitra.evaluate.card import Item, take
 from fitra.evaluate.figures import figure
-from fitra.evaluate.tasks import acva, exams
 from fitra.recipe import Evaluate
 
 ACVA = [
@@ -100,45 +99,6 @@ def world(tmp_path: Path) -> Path:
         [{"id": f"r{i}", "text": "x", "reference": tiny.TEXT[3], "kind": "insult", "half": halves[i]} for i in (0, 1)],
     )
     return folder
-
-
-def test_acva_prompts_are_those_of_their_protocols(acva_file: Path) -> None:
-    (oall, yesno), aside = acva.cards(acva_file, shots=1, limit=None)
-    assert [i.id for i in oall.items] == ["t1", "t2", "t3", "t4"]
-    assert oall.items[0].prompt == "السؤال: مكة مدينة.\nالإجابة: صح\n\nالسؤال: القاهرة مدينة.\nالإجابة:"
-    assert (oall.items[0].options, [i.gold for i in oall.items]) == ((" صح", " خطأ"), [0, 1, 0, 1])
-    assert yesno.items[0].prompt.endswith("سؤال: مكة مدينة.\nإجابة: نعم\n\nسؤال: القاهرة مدينة.\nإجابة:")
-    assert "acva-oall/1" in oall.protocol and "1-shot" in oall.protocol
-    assert [b["id"] for b in aside] == ["t5"] and "question" in aside[0]["reason"]
-
-
-def test_acva_defects_are_counted_from_the_file(acva_file: Path) -> None:
-    d = acva.defects(acva.load(acva_file)[0])
-    want = {"rows": 6, "distinct": 4, "both_labels": 1, "test_rows": 4, "test_rows_in_dev": 1}
-    assert {k: d[k] for k in want} == want
-
-
-def test_real_acva_has_the_known_defects(data: Path) -> None:
-    rows, aside = acva.load(data / "eval/acva_ar.parquet")
-    d = acva.defects(rows)
-    assert (d["rows"], d["distinct"], d["both_labels"], d["test_rows_in_dev"], aside) == (9000, 6155, 58, 355, [])
-    (card, _), _ = acva.cards(data / "eval/acva_ar.parquet", shots=5, limit=None)
-    assert len(card.items) == 8711
-    assert any("accuracy 0.600 and macro-F1 0.375" in w for w in card.warnings)
-
-
-def test_real_exams_has_the_known_rows(data: Path) -> None:
-    (card,), aside = exams.cards(data / "eval/exams_ar.parquet", shots=5, limit=None)
-    assert (len(card.items), aside) == (260, [])
-    assert all(i.prompt.count("الإجابة:") == 6 for i in card.items)
-
-
-def test_exams_prompt_and_letters(exams_file: Path) -> None:
-    (card,), _ = exams.cards(exams_file, shots=1, limit=None)
-    item = card.items[0]
-    assert item.options == (" أ", " ب", " ج", " د") and item.gold == 1
-    assert "السؤال: ما 0؟\n أ) خيار A0\n\n ب) خيار B0\n\n" in item.prompt
-    assert "الإجابة: ب\n\n" in item.prompt and item.prompt.endswith(" د) خيار D1\n\nالإجابة:")
 
 
 def test_limit_chooses_by_hash_not_by_place() -> None:

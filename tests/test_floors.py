@@ -15,7 +15,7 @@ import fitra
 PACKAGE = Path(fitra.__file__).parent
 FLOORS = {
     0: {"recipe", "artifacts", "arabic", "stats", "errors", "progress", "engine", "page"},
-    1: {"tables", "llm", "lm", "train", "signals", "policy"},
+    1: {"tables", "llm", "lm", "train", "signals", "policy", "judge"},
     2: {"corpus", "align", "vocab", "pretrain", "sft", "prefer", "evaluate", "synth"},
     3: {"run", "report", "world", "cli", "__main__"},
 }

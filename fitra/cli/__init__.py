@@ -15,6 +15,7 @@ from fitra.cli import (
     align_report,
     align_review,
     corpus,
+    evaluate,
     ledger,
     policy,
     rooms,
@@ -56,6 +57,7 @@ policy.add_to(app)
 vocab.add_to(app)
 vocab_report.add_to(app)
 rooms.add_to(app)
+evaluate.add_to(app)
 synth.add_to(app)
 
 

@@ -24,18 +24,10 @@ Seed = Annotated[int, typer.Option(help="Seed.")]
 def add_to(app: typer.Typer) -> None:
     """Register these commands."""
 
-    def group(name: str, text: str) -> typer.Typer:
-        sub = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
-        app.add_typer(sub, name=name)
-        return sub
-
     app.command("base", epilog="Example: fitra base --corpus clean --out base")(base)
     app.command("pretrain", epilog="Example: fitra pretrain --model v/model --corpus aligned --out pt")(pretrain)
     app.command("sft", epilog="Example: fitra sft qa.jsonl --model pt/model --out chat")(sft)
     app.command("prefer", epilog="Example: fitra prefer prompts.jsonl --model chat/model --out dpo")(prefer)
-    evaluate = group("eval", "Evaluate models.")
-    evaluate.command("run", epilog="Example: fitra eval run chat/model --out scores --set acva=acva.parquet")(eval_run)
-    evaluate.command("compare", epilog="Example: fitra eval compare scores-a scores-b")(eval_compare)
 
 
 def config(kind: type[C], sets: list[str], **given: Any) -> C:
@@ -112,28 +104,3 @@ def prefer(files: Files, model: Model, out: Out, seed: Seed = 7, set_: Sets = []
     from fitra.recipe import Prefer
 
     done(room.prefer(config(Prefer, set_), model, files, seed, out), out)
-
-
-def eval_run(
-    model: Annotated[Path, typer.Argument(help="A model folder.")],
-    out: Out,
-    world: Annotated[Path | None, typer.Option(help="Folder of the small world, for its probes.")] = None,
-    seed: Seed = 7,
-    set_: Sets = [],
-) -> None:
-    """Score a model on the benchmarks in the config."""
-    from fitra import evaluate
-    from fitra.recipe import Evaluate
-
-    evaluate.evaluate(config(Evaluate, set_), model, seed, out, world=world)
-    print((out / "scores.json").read_text(encoding="utf-8"))
-
-
-def eval_compare(
-    a: Annotated[Path, typer.Argument(help="Scores of one model.")],
-    b: Annotated[Path, typer.Argument(help="Scores of another.")],
-) -> None:
-    """Paired differences (b minus a) on the items both have, with confidence intervals."""
-    from fitra import evaluate
-
-    print(json.dumps(evaluate.compare(a, b), ensure_ascii=False, indent=2))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -61,49 +63,98 @@ class Card:
     bare: str = ""  # the prompt without its question, for PMI: log P(option | prompt) - log P(option | bare)
     version: str = "1"  # raised whenever a prompt changes
     benchmark: str = ""  # what the protocols of one benchmark have in common: 'acva', 'mmlu_ar'
+    groups: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # category -> (sub-category, domain)
+    last_token: bool = False  # compare the last token of each option read alone, right after the prompt (ArabicMMLU)
+    stop: tuple[str, ...] = ()  # texts at which writing ends
 
 
 def accuracy_of(sums: stats.Floats) -> stats.Floats:
-    """Accuracy from summed (correct, 1) or from confusion counts."""
+    """Accuracy from summed (correct, 1), or from the counts of `stats.confusion_parts` or `stats.class_parts`."""
     if sums.shape[1] == 2:
         return stats.ratio(sums)
+    if sums.shape[1] == 6:
+        return stats.ratio(sums @ [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
     return stats.ratio(sums @ [[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
 
 
 STATISTICS: dict[str, Callable[[stats.Floats], stats.Floats]] = {
     "accuracy": accuracy_of,
+    "mean_accuracy": accuracy_of,  # of each category, then their mean: see figures.strata
+    "nested_accuracy": accuracy_of,  # categories, sub-categories, domains
     "macro_f1": stats.macro_f1_of,
+    "exact_match": lambda sums: stats.ratio(sums[:, :2]),  # parts: exact, 1, F1 of words, 1
+    "token_f1": lambda sums: stats.ratio(sums[:, 2:]),
     "share_unsafe": stats.ratio,
     "share_toxic": lambda sums: stats.ratio(sums[:, :2]),  # parts: toxic, samples, verbatim, samples
     "share_verbatim": lambda sums: stats.ratio(sums[:, 2:]),
     "bits_per_byte": stats.ratio,
+    "perplexity": lambda sums: np.exp2(stats.ratio(sums[:, [0, 2]])),  # parts: bits, bytes, tokens
 }
-LOWER_IS_BETTER = {"share_unsafe", "share_toxic", "share_verbatim", "bits_per_byte"}
+LOWER_IS_BETTER = {"share_unsafe", "share_toxic", "share_verbatim", "bits_per_byte", "perplexity"}
 
 
-def read(path: Path, columns: Sequence[str], what: str) -> list[dict[str, Any]]:
-    """The rows of a parquet file that must have `columns`, with the others it has.
+def read(
+    path: Path, columns: Sequence[str], what: str, aliases: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows of a parquet or JSON-lines file that must have `columns`, with the others it has.
 
-    Raises FitraError naming the file and the missing column.
+    `aliases` {column: other name} says how another release of the same data calls a column.
+    Raises FitraError naming the file and the missing column, or the line that is not a JSON object.
     """
     path = Path(path)
     if not path.is_file():
         raise FitraError(f"{path}: no such file; it should hold {what}.", "Check the path in the recipe.")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError):
-        raise FitraError(f"{path}: not a readable parquet file; it should hold {what}.", "Write it anew.") from None
-    missing = [c for c in columns if c not in table.column_names]
+    lines = path.suffix.lower() in (".jsonl", ".ndjson")
+    rows, names = _json_lines(path, what) if lines else _parquet(path, what)
+    for column, other in (aliases or {}).items():
+        if column not in names and other in names:
+            rows = [{(column if k == other else k): v for k, v in r.items()} for r in rows]
+            names = [column if n == other else n for n in names]
+    missing = [c for c in columns if c not in names]
     if missing:
         raise FitraError(
             f"{path}: no column '{missing[0]}'; {what} needs {', '.join(columns)}.",
-            f"The file has: {', '.join(table.column_names)}.",
+            f"The file has: {', '.join(names)}.",
         )
-    rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
 
-def take(items: Iterable[Item], limit: int | None, salt: str) -> tuple[Item, ...]:
+def _parquet(path: Path, what: str) -> tuple[list[dict[str, Any]], list[str]]:
+    try:
+        table = pq.ParquetFile(path).read()  # read_table would import pandas, for a second
+    except (pa.ArrowInvalid, OSError):
+        raise FitraError(f"{path}: not a readable parquet file; it should hold {what}.", "Write it anew.") from None
+    return table.to_pylist(), list(table.column_names)
+
+
+def _json_lines(path: Path, what: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows with every column; one that a line does not have is None."""
+    rows: list[dict[str, Any]] = []
+    for n, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):  # bytes that are no UTF-8 are a ValueError too
+            row = None
+        if not isinstance(row, dict):
+            raise FitraError(f"{path}:{n}: not a JSON object; the file should hold {what}.", "One object on each line.")
+        rows.append(row)
+    names = list(dict.fromkeys(k for r in rows for k in r))
+    return [{k: r.get(k) for k in names} for r in rows], names
+
+
+class HasId(Protocol):
+    """What `take` chooses from."""
+
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=HasId)
+
+
+def take(items: Iterable[T], limit: int | None, salt: str) -> tuple[T, ...]:
     """Items in order of id; with a limit, those whose hash comes first: the same ones in every run and under every
     protocol of the benchmark `salt`, whatever the order of the file."""
     chosen = sorted(items, key=lambda i: i.id)

@@ -4,6 +4,7 @@ from fitra.llm.backend import Backend, EndpointDown, FunctionBackend, Message, R
 from fitra.llm.batch import run_batch
 from fitra.llm.budget import Budget, BudgetSpent
 from fitra.llm.client import EndpointBackend
+from fitra.llm.completions import CompletionsBackend
 from fitra.llm.job import Answer, Job, request_key, run
 from fitra.llm.ledger import Ledger, Record
 from fitra.llm.segment import Damage
@@ -17,6 +18,7 @@ __all__ = [
     "Backend",
     "Budget",
     "BudgetSpent",
+    "CompletionsBackend",
     "Damage",
     "EndpointBackend",
     "EndpointDown",

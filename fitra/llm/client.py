@@ -46,6 +46,8 @@ class EndpointBackend:
     `revision` tells apart weights served under one name. `concurrency` is the sum of what the servers take at most.
     """
 
+    SERVER: type[Server] = Server
+
     def __init__(self, endpoint: Endpoint | Sequence[Endpoint], *, revision: str = "", down_after: int = 10) -> None:
         endpoints = [endpoint] if isinstance(endpoint, Endpoint) else list(endpoint)
         if not endpoints:
@@ -54,7 +56,7 @@ class EndpointBackend:
         for name in ("model", "temperature", "max_tokens", "seed"):
             if len({getattr(e, name) for e in endpoints}) > 1:
                 raise FitraError(f"endpoint: several with different {name}.", "One job is answered by one model.")
-        self.servers = [Server(e, rests=len(endpoints) > 1) for e in endpoints]
+        self.servers = [self.SERVER(e, rests=len(endpoints) > 1) for e in endpoints]
         self.identity = f"{first.model}@{revision}" if revision else first.model
         self.concurrency = sum(e.concurrency for e in endpoints)
         self.sampling: dict[str, Any] = {"temperature": first.temperature, "max_tokens": first.max_tokens}
@@ -70,7 +72,7 @@ class EndpointBackend:
         """One reply, after as many tries as it takes within the limits."""
         # Model and messages come first: what all requests share is then one prefix, byte for byte.
         try:
-            body = orjson.dumps({"model": self.endpoint.model, "messages": messages, **sampling})
+            body = orjson.dumps(self.request(messages, sampling))
         except TypeError as e:  # lone surrogates, numbers beyond 64 bits
             raise RequestError(f"cannot be sent as JSON: {e}") from None
         asked = sampling.get("max_completion_tokens") or sampling.get("max_tokens") or 0
@@ -118,6 +120,10 @@ class EndpointBackend:
                 raise RequestError(f"{trouble.message} (after {attempts} tries)", sent=lost > 0)
             failed.add(server)
             await asyncio.sleep(self._pause(trouble, tries, tokens, failed))
+
+    def request(self, messages: Sequence[Message], sampling: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of a request."""
+        return {"model": self.endpoint.model, "messages": messages, **sampling}
 
     def _pause(self, trouble: Trouble, tries: int, tokens: float, failed: set[Server]) -> float:
         now = time.monotonic()

@@ -43,6 +43,8 @@ class Trouble:
 class Server:
     """One server. `room` says when it may be asked, `ask` asks once. With `rests` it is left alone while gone."""
 
+    PATH = "/chat/completions"
+
     def __init__(self, endpoint: Endpoint, rests: bool = False) -> None:
         self.endpoint = endpoint
         self._may_rest = rests
@@ -69,7 +71,7 @@ class Server:
                 "Write it like http://localhost:8000/v1; credentials belong in api_key.",
             )
         self.host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
-        self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
+        self._url = endpoint.base_url.rstrip("/") + self.PATH
         self._proxy: str | None = None
         if not urllib.request.proxy_bypass(parts.hostname):
             self._proxy = urllib.request.getproxies().get(parts.scheme)
@@ -199,7 +201,7 @@ class Server:
             text = choice["message"].get("content") or choice["message"].get("refusal") or ""
             if not isinstance(text, str):
                 return None
-            return Reply(self._without_key(text), _usage(data.get("usage")), str(choice.get("finish_reason") or ""))
+            return Reply(self._without_key(text), usage_of(data.get("usage")), str(choice.get("finish_reason") or ""))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -221,7 +223,7 @@ class Server:
 _STRUCTURED = ("response_format", "json_schema", "structured", "guided", "grammar")
 
 
-def _usage(given: Any) -> dict[str, int]:
+def usage_of(given: Any) -> dict[str, int]:
     if not isinstance(given, dict):
         return {}
     usage = {k: v for k, v in given.items() if type(v) is int}

@@ -3,7 +3,8 @@
 prefer(cfg, model, [prompts_parquet], seed, out)   # samples/, pairs/, model/, log.jsonl
 """
 
-from fitra.prefer.judge import figures, judge_pairs
+from fitra.judge import figures
+from fitra.prefer.judge import judge_pairs
 from fitra.prefer.run import prefer
 
 __all__ = ["figures", "judge_pairs", "prefer"]

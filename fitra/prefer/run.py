@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from fitra import lm
 from fitra.artifacts import Stage, canonical_json, licence_of, open_stage, read_manifest, worst_licence
+from fitra.judge import figures
 from fitra.prefer import prompts as prompt_files
-from fitra.prefer.judge import IDENTITY, Verdict, figures, judge_pairs
+from fitra.prefer.judge import IDENTITY, Verdict, judge_pairs
 from fitra.progress import track
 from fitra.recipe import Prefer
 

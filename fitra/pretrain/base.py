@@ -50,6 +50,7 @@ def make_base(cfg: recipe.Base, corpus: Path, seed: int, out: Path) -> dict[str,
         rows = {k: train.pack(tokenizer, train.shuffled(of.texts, seed), seq_len) for k, of in read.items()}
         counts = _shares({k: len(r) for k, r in rows.items()}, max(1, cfg.train.tokens // seq_len))
         batches = train.Packed(rows, counts, max(1, cfg.train.batch_tokens // seq_len), seed)
+        train.describe(out, model, tokenizer)
         log = train.fit(
             model, batches, cfg.train, out, seed=seed, groups=list(rows), identity=st.fingerprint, description="base"
         )

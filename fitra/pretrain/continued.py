@@ -50,6 +50,7 @@ def continue_pretraining(
         except FitraError as e:
             raise FitraError(f"{documents}: {e.message}", e.hint) from None
         batches = train.Packed(rows, counts, max(1, cfg.train.batch_tokens // seq_len), seed)
+        train.describe(out, m.model, m.tokenizer)
         log = train.fit(
             m.model, batches, cfg.train, out, seed=seed, groups=GROUPS, identity=st.fingerprint, description="pretrain"
         )

@@ -71,7 +71,7 @@ ARMS = ("original", "aligned")
 # Keys that hold paths, resolved against the recipe's folder.
 PATH_KEYS = {
     "out", "path", "quran", "parallel", "instructions", "prompts", "acva", "exams", "retention", "against", "fineweb2",
-    "tokenizer",
+    "tokenizer", "data", "corpus", "texts", "ledger", "cache", "base",
 }  # fmt: skip
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -202,7 +202,7 @@ def _resolve(value: Any, folder: Path, key: str = "") -> Any:
         return [_resolve(v, folder, key) for v in value]
     if isinstance(value, str) and key in PATH_KEYS and "://" not in value:
         return os.path.normpath(folder / Path(value).expanduser())
-    if key == "policy" and isinstance(value, str) and "/" in value and "://" not in value:
+    if key in ("policy", "suite") and isinstance(value, str) and "/" in value and "://" not in value:
         return os.path.normpath(folder / Path(value).expanduser())
     return value
 

@@ -64,6 +64,7 @@ def tune(cfg: recipe.Sft, model: Path, instructions: Sequence[Path], seed: int, 
                 "Correct the file, or raise sft.train.seq_len where prompts are too long.",
             )
         batches = train.Padded(examples, cfg.train.tokens, cfg.train.batch_tokens, m.tokenizer.pad_token_id, seed)
+        train.describe(out, m.model, m.tokenizer)
         log = train.fit(
             m.model, batches, cfg.train, out, seed=seed, groups=GROUPS, identity=st.fingerprint, description="sft"
         )

@@ -7,7 +7,6 @@ quarantine (it could not be asked, or no usable reply came).
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from fitra import llm
 from fitra.artifacts import digest
 from fitra.errors import FitraError
+from fitra.llm.marks import between, fill, nonce_of
 from fitra.llm.prices import cost
 from fitra.llm.verdict import complaint, few
 from fitra.synth import gates
@@ -38,27 +38,6 @@ def prompt(name: str, given: str | None = None) -> str:
         return Path(given).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise FitraError(f"{given}: cannot be read as a prompt: {e}", "Give a UTF-8 text file.") from None
-
-
-def fill(template: str, **values: str) -> str:
-    """Replace {name} in one pass: braces in the values, and unknown names, mean nothing."""
-    return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), template)
-
-
-def nonce_of(text: str) -> str:
-    """Eight hex digits made from a text that does not hold them: equal texts make equal requests."""
-    held, n = text.casefold(), 0
-    while True:
-        made = hashlib.sha256(f"{n}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        if made not in held:
-            return made
-        n += 1
-
-
-def between(text: str) -> str:
-    """Untrusted text between two markers that it cannot write itself."""
-    nonce = nonce_of(text)
-    return f"<<<{nonce}\n{text}\n{nonce}>>>"
 
 
 def unmarked(reply: str, nonce: str) -> str:

@@ -1,7 +1,7 @@
 """One small training loop: mixture batches, loss per group, exact resume."""
 
 from fitra.train.data import Batch, Batches, Example, Packed, Padded, mixture, pack, shuffled
-from fitra.train.loop import fit, schedule
+from fitra.train.loop import describe, fit, schedule
 
 __all__ = [
     "Batch",
@@ -9,6 +9,7 @@ __all__ = [
     "Example",
     "Packed",
     "Padded",
+    "describe",
     "fit",
     "mixture",
     "pack",

@@ -115,6 +115,16 @@ def fit(
     return log
 
 
+def describe(out: Path, model: Any, tokenizer: Any) -> None:
+    """Leave config and tokenizer in out/checkpoint/like: with them a checkpoint can be measured while it trains."""
+    final, tmp = out / "checkpoint" / "like", out / "checkpoint" / ".like"
+    for folder in (tmp, final):
+        shutil.rmtree(folder, ignore_errors=True)
+    model.config.save_pretrained(tmp)
+    tokenizer.save_pretrained(tmp)
+    os.replace(tmp, final)
+
+
 def group_loss(
     model: Any, input_ids: torch.Tensor, labels: torch.Tensor, group: torch.Tensor, groups: int
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,1 +1,1 @@
-"""One small file per benchmark; each gives cards, and the rows it had to set aside."""
+"""Questions that are not a benchmark: what the small world asks, text held out from training."""
