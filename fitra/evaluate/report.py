@@ -23,7 +23,9 @@ __all__ = ["interval", "render", "write"]
 
 TONES = 5  # colours that models are told apart by; names stand beside them everywhere
 # Metrics that are no shares.
-WHOLE = frozenset("bits_per_byte perplexity rating rating_turn1 rating_turn2 harmlessness helpfulness".split())
+WHOLE = frozenset(
+    ("bits_per_byte", "perplexity", "rating", "rating_turn1", "rating_turn2", "harmlessness", "helpfulness")
+)
 
 
 def write(folders: Mapping[str, Path], target: Path, seed: int = 0) -> Path:
