@@ -173,6 +173,22 @@ def test_a_benchmark_over_a_server_equals_the_local_one(tmp_path: Path, model: P
         assert not path.is_file() or b"canary-key-123" not in path.read_bytes()
 
 
+def test_open_questions_are_answered_and_judged_alike_over_a_server(tmp_path: Path, model: Path) -> None:
+    file = tmp_path / "vicuna80_ar.parquet"
+    rows = [{"id": i, "category": "generic", "query": f"what of {i}?", "query_en": "x"} for i in range(3)]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    cfg = Evaluate(tasks=["vicuna80_ar"], data=str(tmp_path), answer_tokens=6)
+    evaluate(cfg, model, 0, tmp_path / "local")
+    with FakeCompletions(model) as s:
+        evaluate(cfg.model_copy(update={"endpoint": server(s)}), None, 0, tmp_path / "far")
+        asked = [r for r in s.requests if "prompt" not in r]
+        assert [r["max_tokens"] for r in asked] == [6] * 3
+    a, b = (read_table(tmp_path / n, "items").to_pylist() for n in ("local", "far"))
+    assert [r["output"] for r in a] == [r["output"] for r in b] and len(a) == 3
+    one, two = scores_of(tmp_path / "local")["vicuna80_ar"], scores_of(tmp_path / "far")["vicuna80_ar"]
+    assert one["value"] == two["value"] and one["metric"] == two["metric"]
+
+
 def test_an_endpoint_without_log_probabilities_skips_and_says_so(
     tmp_path: Path, model: Path, exams_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -302,8 +302,6 @@ def test_a_passage_with_several_questions_is_one_cluster(data: Path) -> None:
 class Sure:
     """A model that gives every prompt the answer it was told."""
 
-    chunk = 64
-
     def __init__(self, answers: dict[str, str]) -> None:
         self.answers = answers
 
@@ -342,7 +340,7 @@ def test_a_model_that_knows_scores_one_by_every_metric_and_one_that_never_change
                 else "xyz"
                 for i in items
             }
-            rows = measure.measure(Sure(told), card, Evaluate(), 0)
+            rows = measure.rows(card, items, measure.ask(Sure(told), card, items, Evaluate(), 0))
             scores = summarise(card, rows, 0)
             assert len(rows) == len(items) and len(scores) == len(card.metrics)
             if constant is None:

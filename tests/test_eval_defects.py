@@ -203,6 +203,9 @@ def test_what_is_an_items_own() -> None:
     items = tuple(Item(str(k), p, ("A", "B"), 0) for k, p in enumerate(mcq))
     own = dict((i.id, t) for i, t in defects.own_texts(replace(card, items=items)))
     assert own == {"0": ["من هو", "زيد خيار", "عمرو"], "1": ["أين هي", "مصر خيار", "تونس"]}
+    lone = Item("z", "تعليمات أخرى\nس: لماذا\nA. نعم خيار\nB. لا\nج:", ("A", "B"), 0, category="lone")
+    own = dict((i.id, t) for i, t in defects.own_texts(replace(card, items=(*items, lone))))
+    assert own["0"] == ["من هو", "زيد خيار", "عمرو"]  # one odd item does not put the template back into the others
     alone = replace(card, items=(Item("x", "نص كامل", ("نص أول", "نص ثان"), 0, answers=("جواب",)),))
     assert next(iter(defects.own_texts(alone)))[1] == ["نص كامل", "نص أول", "نص ثان", "جواب"]
 

@@ -118,6 +118,11 @@ LETTERS: list[tuple[str, int | None, tuple[str, ...]]] = [
     ("تمن يمن إ", None, CITIES),
     ("السلام عليكم", None, CITIES),
     ("الجواب أ. لا، الجواب ب.", None, CITIES),
+    ("نحسب f(b) ثم نجمع", None, CITIES),
+    ("المسافة (2) ثم غيرها", None, CITIES),
+    ("1. زر الموقع.\n2. املأ الطلب.\n3. انتظر", None, CITIES),
+    ("أ) القاهرة\nب) الرياض\nج) بغداد", None, CITIES),
+    ("أ) القاهرة\nب) الرياض\nالإجابة: ب", 1, CITIES),
 ]
 
 YES, NO = 0, 1
@@ -194,6 +199,15 @@ VERDICTS: list[tuple[str, int | None]] = [
     ("there is no time", None),
     ("كلا الفريقين", None),
     ("الكبسة طبق سعودي", None),
+    ("يرجى تقديم معلومات صحيحة ومحدثة", None),
+    ("هذه عادة قديمة في مصر. يعرفها الناس. تنتشر في الريف. والتشخيص الخاطئ شائع، وهذا غير صحيح", None),
+    ("هذه عادة قديمة في مصر. يعرفها الناس. تنتشر في الريف. إذن الإجابة هي نعم", YES),
+    ("Here is how to check a correct address", None),
+    ("أعتقد أنها صحيحة", YES),
+    ("The sun being cold is not correct", NO),
+    ("تعتبر صحيحة", YES),
+    ("بالتأكيد صحيح", YES),
+    ("هناك خطأ في الجملة", NO),
 ]
 
 
@@ -315,3 +329,14 @@ def test_arabic_aware_reading_finds_what_the_historical_one_loses(data: Path) ->
     rows = pq.read_table(data / "reference/acegpt_mmlu_outputs.parquet").to_pylist()
     unlike = [r["output"] for r in rows if read(r["output"], "letter", "ABCD") != read(r["output"], "acegpt_letters")]
     assert sorted(x.split("\n")[0] for x in unlike) == ["أ", "أ", "ب"]
+
+
+def test_open_answers_are_mostly_left_unread(data: Path) -> None:
+    """Long chat answers to open questions: a letter or a verdict found there is nearly always a mistake."""
+    texts = pq.read_table(data / "eval/vicuna80_ar_answers.parquet")["response"].to_pylist()
+    read_by = {
+        how: sum(read(t or "", how, CITIES if how == "letter" else ()) is not None for t in texts) for how in HOW
+    }
+    assert len(texts) == 560
+    assert read_by["letter"] <= 12 and read_by["yes_no"] <= 12
+    assert read_by["acegpt_letters"] > 3 * read_by["letter"] and read_by["acegpt_yes_no"] > 200

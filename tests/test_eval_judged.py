@@ -23,8 +23,9 @@ from fitra.artifacts import open_stage, read_table
 from fitra.errors import FitraError
 from fitra.evaluate import compare, judged
 from fitra.evaluate.judged import prompts as load_prompts
+from fitra.evaluate.judged.asking import Judgement
 from fitra.evaluate.judged.prompts import read_pair, read_rating, render, steers
-from fitra.evaluate.judged.tables import spearman
+from fitra.evaluate.judged.tables import place_bias, spearman
 from fitra.recipe.align import Endpoint
 
 BLOCK = re.compile(r"<<<([0-9a-f]{8}) ([A-Z0-9 ]+)\n(.*?)\n\1 \2>>>", re.S)
@@ -313,6 +314,15 @@ def test_a_judge_that_likes_the_first_place_is_found_out(tmp_path: Path) -> None
     assert got.scores["tiny"]["value"] == 1.0 and {r["verdict"] for r in got.rows} == {"inconsistent"}
     place = got.tables["bias"]["place"]
     assert (place["consistent"], place["first_both"], place["first_advantage"]) == (0.0, 1.0, 6.0)
+
+
+def test_a_tie_in_one_order_is_neither_consistent_nor_a_matter_of_place() -> None:
+    def said(order: str, ours: float, draw: int) -> Judgement:
+        return Judgement("q", "quality", 1, order, draw, ours, 5.0, "", "")
+
+    got = place_bias([said("ab", 7, 0), said("ba", 5, 0), said("ab", 3, 1), said("ba", 9, 1), said("ab", 9, 2)])
+    assert (got["pairs"], got["consistent"], got["first_both"], got["second_both"]) == (2, 0.0, 0.0, 0.5)
+    assert got["first_advantage"] == pytest.approx((1.0 - 3.0) / 2)
 
 
 def test_draws_have_a_mean_and_a_standard_deviation(tmp_path: Path) -> None:

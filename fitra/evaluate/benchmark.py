@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from fitra.errors import FitraError
-from fitra.evaluate import template
+from fitra.evaluate import defects, template
 from fitra.evaluate.card import Card, Item, bad, blank, read, same_text, take, unique
 from fitra.evaluate.taskcard import Data, Part, Prompt, TaskCard, columns, load, names
 
-__all__ = ["Question", "TaskCard", "cards", "load", "names", "questions", "render"]
+__all__ = ["Question", "TaskCard", "cards", "example", "load", "names", "questions", "render"]
 LETTERS = {
     **{c: i for i, c in enumerate("ABCDEFGHIJ")},
     **dict(zip(("أ", "ا", "ب", "ج", "د", "ه", "هـ"), (0, 0, 1, 2, 3, 4, 4), strict=True)),
@@ -186,6 +186,7 @@ def cards(
             raise FitraError(f"{task.name}: no protocol '{name}'.", f"There are: {there}.")
     rows, aside = questions(task, path)
     facts, warnings = describe(task, rows)
+    defect = defects.find(rows, defects.RULES.get(task.name))
     test = take((q for q in rows if q.test), limit, task.name)
     worked: dict[str, list[Question]] = defaultdict(list)
     for q in rows:
@@ -196,15 +197,18 @@ def cards(
         p = task.protocols[name]
         n = (p.shots if shots is None else shots) if p.few else 0
         used = _used(p, n)
+        shown = {
+            category: [example(p, s) for s in of if not used & set(s.lacking)][:n] for category, of in worked.items()
+        }
         items, fewer = [], 0
         for q in test:
             lacking = sorted(used & set(q.lacking))
             if lacking:
                 aside.append(bad(q.id, path, f"{name}: {q.lacking[lacking[0]]}"))
                 continue
-            examples = [s for s in worked["" if task.data.any_shots else q.category] if not used & set(s.lacking)][:n]
+            examples = shown.get("" if task.data.any_shots else q.category, [])
             fewer += len(examples) < n
-            items.append(render(p, q, examples))
+            items.append(render(p, q, "".join(examples)))
         told = list(warnings)
         if n and facts.get("test_rows_in_dev"):
             told.append("few-shot examples come from dev, part of which is in test")
@@ -217,7 +221,7 @@ def cards(
                 protocol_text(task, name, n),
                 p.kind,
                 p.metrics,
-                tuple(items),
+                defects.mark(items, defect),
                 tuple(told),
                 p.per_byte,
                 {**facts, "items": len(items), "items_sha256": hash_of(items)},
@@ -241,22 +245,25 @@ def _used(p: Prompt, shots: int) -> set[str]:
     return set().union(*(template.fields(t, "") for t in texts))
 
 
-def render(p: Prompt, q: Question, examples: Sequence[Question] = ()) -> Item:
-    """One question under a protocol, after the worked examples."""
+def example(p: Prompt, q: Question) -> str:
+    """A worked example, its answer included; '' under a protocol without a few-shot form."""
+    if not p.few:
+        return ""
+    return template.render(p.few.shot, {**_values(p, q), "answer": (q.answers or _scored(p, q)[q.gold :])[0]})
+
+
+def render(p: Prompt, q: Question, examples: str = "") -> Item:
+    """One question under a protocol, after the worked examples if there are any."""
     options = tuple(p.lead + o for o in _scored(p, q))
     if p.kind == "generate":  # a model may answer with the letter or repeat the option: reading `letter` takes both
         options = q.options if p.extract == "letter" else _scored(p, q)
-    asked = p.ask
-    before = ""
+    values = _values(p, q)
+    asked, before = p.ask, ""
     if examples and p.few:
-        asked = p.few.ask or p.ask
-        before = template.render(p.few.head, _values(p, q)) + "".join(
-            template.render(p.few.shot, {**_values(p, s), "answer": (s.answers or _scored(p, s)[s.gold :])[0]})
-            for s in examples
-        )
+        asked, before = p.few.ask or p.ask, template.render(p.few.head, values) + examples
     return Item(
         q.id,
-        before + template.render(asked, _values(p, q)),
+        before + template.render(asked, values),
         options,
         q.gold,
         cluster=q.cluster,

@@ -121,7 +121,7 @@ def read(
 
 def _parquet(path: Path, what: str) -> tuple[list[dict[str, Any]], list[str]]:
     try:
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()  # read_table would import pandas, for a second
     except (pa.ArrowInvalid, OSError):
         raise FitraError(f"{path}: not a readable parquet file; it should hold {what}.", "Write it anew.") from None
     return table.to_pylist(), list(table.column_names)

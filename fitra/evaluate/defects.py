@@ -249,11 +249,14 @@ def own_texts(card: Card) -> Iterable[tuple[Item, list[str]]]:
         by_category[i.category].append(i)
     own = [i.prompt for i in card.items]
     if card.kind != "text":
-        lines = {c: _shared([i.prompt for i in items], "\n") for c, items in by_category.items()}
+        everywhere = _shared([i.prompt for i in card.items], "\n")
+        lines = {c: max(everywhere, _shared([i.prompt for i in items], "\n")) for c, items in by_category.items()}
         own = [i.prompt[lines[i.category] :] for i in card.items]
-        start = _shared(own, " \n")
-        end = _shared([x[start:][::-1] for x in own], " \n")
-        own = [x[start : len(x) - end] for x in own]
+        # An item alone in its category may keep worked examples: it does not say what the others have in common.
+        several = [x for i, x in zip(card.items, own, strict=True) if len(by_category[i.category]) > 1] or own
+        head = several[0][: _shared(several, " \n")]
+        tail = several[0][len(several[0]) - _shared([x.removeprefix(head)[::-1] for x in several], " \n") :]
+        own = [x.removeprefix(head).removesuffix(tail) for x in own]
     labels = len({i.options for i in card.items}) == 1 and len(card.items) > 1
     for i, text in zip(card.items, own, strict=True):
         yield i, [*(_LETTER.sub("", x) for x in text.split("\n")), *([] if labels else i.options), *i.answers]

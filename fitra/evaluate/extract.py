@@ -67,6 +67,7 @@ _BREAKS = re.compile("[\n\x0b\x0c\r\x85\u2028\u2029]")
 _MARKDOWN = re.compile(r"[*_`#~\\$]+")
 _TOKEN = re.compile(r"\w+|[^\w\s]|\n")
 _NEXT = re.compile(r"(?:^|\s)(?:ال)?سوال *\d* *:|^(?:ال)?سوال\b|\bquestion *\d* *:", re.IGNORECASE)
+_ITEM = re.compile(rf"^\W*([{ABJAD}]|[A-Ja-j]|\d+)\s*[).:\-]", re.MULTILINE)
 _LABELLED = re.compile(rf"^\W*(?:[{ABJAD}]|[A-Ja-j]|\d)\s*[).:\-]\s*")
 
 
@@ -159,8 +160,9 @@ class _Text:
         return first.end == second.start
 
     def bracketed(self, k: int) -> bool:
-        """(x), [x], "x"."""
-        return self.at(k - 1) in OPENERS and self.at(k + 1) in CLOSERS
+        """(x), [x], "x"; not f(x)."""
+        call = k > 1 and self.at(k - 2).isalnum() and self.touch(k - 2, k - 1)
+        return self.at(k - 1) in OPENERS and self.at(k + 1) in CLOSERS and not call
 
     def denied(self, k: int) -> bool:
         """«ليست أ», «أ خاطئة»."""
@@ -234,6 +236,8 @@ def _in_front(t: _Text, texts: Sequence[str]) -> int | None:
         return _named(t.at(k)) if line.strip(" .") == t.at(k) else None
     if t.joined(k):
         return CONFLICT
+    if len({m.group(1) for m in _ITEM.finditer(t.block)}) > 1:
+        return None  # a list: the options repeated, or advice in ten points
     rest = _words(t.block[t.tokens[k].end :].split("\n", 1)[0])
     inside = 0 <= label < len(texts)
     own = inside and bool(texts[label]) and f"{rest} ".startswith(f"{texts[label]} ")
@@ -267,9 +271,9 @@ def _somewhere(t: _Text, texts: Sequence[str]) -> int | None:
     found = set()
     for k in range(len(t.tokens)):
         label = t.label(k)
-        if label is None or t.denied(k):
-            continue
         token = t.at(k)
+        if label is None or token.isdigit() or t.denied(k):
+            continue
         if token == "ب" and (t.at(k + 1) in OPENERS or t.label(k + 1) is not None):
             continue  # the preposition: «أجيب بـ (ج)»
         if not t.bracketed(k):

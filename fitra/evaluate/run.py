@@ -252,6 +252,12 @@ class _Run:
                 judge=judge, ledger=Path(self.cfg.ledger) if self.cfg.ledger else None, reference=reference,
                 reference_name=entry.reference, draws=self.cfg.draws, seed=self.seed,
             )  # fmt: skip
+            if not self.backend.has_chat:
+                for score in got.scores.values():
+                    score["warnings"] = [
+                        *score["warnings"],
+                        "the model has no chat template: it continues the question",
+                    ]
             done.append(got)
             self.scores |= got.scores
             self.tables[entry.task] = got.tables

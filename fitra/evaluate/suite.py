@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import yaml
 from pydantic import Field, ValidationError
 
 from fitra.errors import FitraError
-from fitra.evaluate import benchmark, defects, texts
+from fitra.evaluate import benchmark, texts
 from fitra.evaluate.card import Card
 from fitra.evaluate.tasks import world as small_world
 from fitra.recipe import Evaluate
@@ -142,21 +143,17 @@ def plan(cfg: Evaluate, world: Path | None) -> Plan:
 
 
 def _one(cfg: Evaluate, card: str, path: Path, protocols: Sequence[str] | None, *, shots: int | None) -> Part:
-    task = benchmark.load(card)
+    task = _task(card)
     for p in protocols or ():
         if p not in task.protocols:
             raise FitraError(f"{card}: no protocol '{p}'.", f"There are: {', '.join(task.protocols)}.")
-    return Part(task.name, path, lambda chat: _cards(task, path, shots, cfg.limit, protocols))
+    return Part(task.name, path, lambda chat: benchmark.cards(task, path, shots, cfg.limit, protocols))
 
 
-def _cards(
-    task: benchmark.TaskCard, path: Path, shots: int | None, limit: int | None, protocols: Sequence[str] | None
-) -> Made:
-    """The cards of a benchmark, their items marked where the data are defect."""
-    made, aside = benchmark.cards(task, path, shots=shots, limit=limit, protocols=protocols)
-    rows, _ = benchmark.questions(task, path)
-    found = defects.find(rows, defects.RULES.get(task.name))
-    return [replace(c, items=defects.mark(c.items, found)) for c in made], aside
+@cache
+def _task(card: str) -> benchmark.TaskCard:
+    """A task card, read once."""
+    return benchmark.load(card)
 
 
 def _suite(cfg: Evaluate) -> Plan:
@@ -169,15 +166,14 @@ def _suite(cfg: Evaluate) -> Plan:
         raise FitraError(f"{data}: no such folder (--data).", "Give the folder with the files of the benchmarks.")
     out = Plan()
     for name, protocol in only:
-        known = [e for e in suite.benchmarks if benchmark.load(e.card).name == name or e.card == name]
+        known = [e for e in suite.benchmarks if name in _names(e)]
         if known or any(name in (j.set, j.task) for j in suite.judged) or any(t.name == name for t in suite.texts):
             continue
         if not data.is_file():
             raise FitraError(f"task '{name}': which file?", "Name its file with --data FILE.")
         out.parts.append(_one(cfg, name, data, [protocol] if protocol else None, shots=cfg.shots))
     for e in suite.benchmarks:
-        task = benchmark.load(e.card)
-        asked = [p for n, p in only if n in (task.name, e.card)]
+        asked = [p for n, p in only if n in _names(e)]
         if only and not asked:
             continue
         path = data if data.is_file() and only else _find(data, e.file)
@@ -203,16 +199,21 @@ def _suite(cfg: Evaluate) -> Plan:
 
 
 def _entry(cfg: Evaluate, e: Entry, path: Path, named: list[str]) -> Part:
-    task = benchmark.load(e.card)
+    task = _task(e.card)
     for p in (*e.protocols, *e.chat, *named):
         if p not in task.protocols:
             raise FitraError(f"{task.name}: no protocol '{p}'.", f"There are: {', '.join(task.protocols)}.")
 
     def make(chat: bool) -> Made:
         chosen = named or (e.chat if chat and e.chat else e.protocols)
-        return _cards(task, path, e.shots if cfg.shots is None else cfg.shots, cfg.limit, chosen)
+        return benchmark.cards(task, path, e.shots if cfg.shots is None else cfg.shots, cfg.limit, chosen)
 
     return Part(task.name, path, make)
+
+
+def _names(e: Entry) -> set[str]:
+    """What a task may be called: its card, or its own name where the card is a file."""
+    return {e.card} if e.card in benchmark.names() else {e.card, _task(e.card).name}
 
 
 def _texts(cfg: Evaluate, t: Texts, data: Path, missing: list[str]) -> list[Part]:

@@ -1,5 +1,6 @@
 """Load a model, score continuations, generate: what evaluation, hooks, judges and chat all stand on."""
 
+from fitra.lm import heavy as _heavy  # noqa: F401  # first
 from fitra.lm.checkpoint import load_any, step_folder, weights_of
 from fitra.lm.generate import generate
 from fitra.lm.labels import last_token, last_tokens

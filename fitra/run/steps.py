@@ -194,5 +194,7 @@ def _evaluate(recipe: Recipe, name: str, stage: str, world: tuple[str, ...]) -> 
 
         return evaluate.evaluate(cfg, model(at), recipe.seed, out, world=at.get("world"))
 
-    files = files + paths_of(cfg.acva, cfg.exams, cfg.retention)
-    return Step(f"eval-{name}", cfg, (*needs, *world), files, make)
+    files = files + paths_of(cfg.acva, cfg.exams, cfg.retention, cfg.texts, cfg.corpus, cfg.data)
+    if cfg.endpoint:
+        raise FitraError("evaluate.endpoint: a run measures its own models.", "Use `fitra eval run --endpoint`.")
+    return Step(f"eval-{name}", cfg.asked(), (*needs, *world), files, make)
