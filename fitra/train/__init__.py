@@ -1,6 +1,6 @@
 """One small training loop: mixture batches, loss per group, exact resume."""
 
-from fitra.train.data import Batch, Batches, Example, Packed, Padded, mixture, pack, shuffled
+from fitra.train.data import Batch, Batches, Example, Packed, Padded, mixture, pack, shuffled, stream
 from fitra.train.loop import fit, schedule
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "pack",
     "schedule",
     "shuffled",
+    "stream",
 ]
