@@ -117,7 +117,7 @@ def _expand(st: Stage, cfg: recipe.Vocab, base: Path, corpora: Sequence[Path], s
             spec, made.spec, slow, old_model.raw if old_model else b"", new_model
         )
         added = 0 if made.replaced else len(made.tokens)
-        checks.check_reload(folder, new, first, added, probe)
+        notes["reload"] = checks.check_reload(base, folder, old, new, first, added, probe)
         notes["chat_template"] = checks.check_chat_template(base, folder)
         checks.check_padding(grown["rows_after"], cfg.pad_multiple)
         notes["gguf"] = gguf.check(folder, checks.tokens_in_order(made.spec))

@@ -210,6 +210,20 @@ def extend(spec: Mapping[str, Any], merges: Sequence[Merge]) -> dict[str, Any]:
     return {**spec, "model": append_merges(model, pairs)}
 
 
+def lean(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The same tokenizer, said so that it runs faster where that is known: spaces become ▁ in the last step.
+
+    Converters of Llama-2's kind write a normaliser [Prepend ▁, Replace " " by ▁]. The Metaspace pre-tokenizer makes the
+    same of a text in fewer passes (ids and places alike, measured in docs/vocab.md).
+    """
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+    prepend = {"type": "Prepend", "prepend": SPACE}
+    if spec.get("pre_tokenizer") or _steps(spec.get("normalizer"), "normalizers") != [prepend, replace]:
+        return dict(spec)
+    meta = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "never", "split": False}
+    return {**spec, "normalizer": prepend, "pre_tokenizer": meta}
+
+
 def append_merges(model: dict[str, Any], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """The model with further merges, in the writing that its file has."""
     old = model["merges"]
