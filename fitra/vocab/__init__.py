@@ -296,7 +296,7 @@ def _method_figures(old: Any, new: Any, texts: dict[str, list[str]], extra: dict
 def _say_gain(st: Stage, spec: dict[str, Any], figures: dict[str, Any], script: Script) -> None:
     """What the base had of this script already, and whether expansion was worth it."""
     kind = bpe.kind(spec)
-    had = sum(bpe.is_clean(t, kind, script) for t in spec["model"]["vocab"] if methods.readable(t, spec))
+    had = sum(bpe.is_token(t, kind, script) for t in spec["model"]["vocab"] if methods.readable(t, spec))
     st.counts["arabic_tokens_before"] = had
     if "ar" in figures:
         before, after = (figures["ar"][k]["tokens_per_word"] for k in ("before", "after"))

@@ -86,13 +86,25 @@ def piece_of(text: str, kind: Kind) -> str:
 
 
 def is_clean(piece: str, kind: Kind = "bytes", script: Script = DEFAULT) -> bool:
-    """Whether a piece may be a new token: whole letters and marks, with at most one space in front."""
+    """Whether a piece may be merged further: whole letters and marks, with at most one space in front."""
+    text = _whole(piece, kind)
+    return text is not None and script.is_clean(text)
+
+
+def is_token(piece: str, kind: Kind = "bytes", script: Script = DEFAULT) -> bool:
+    """Whether a piece may be a new token: one that `is_clean`, or a sign of the script by itself."""
+    text = _whole(piece, kind)
+    return text is not None and script.is_token(text)
+
+
+def _whole(piece: str, kind: Kind) -> str | None:
+    """The text of a piece; None where it holds parts of letters."""
     if kind == "sentencepiece":
-        return script.is_clean(piece.replace(SPACE, " "))
+        return piece.replace(SPACE, " ")
     try:
-        return script.is_clean(piece_bytes(piece).decode("utf-8"))
+        return piece_bytes(piece).decode("utf-8")
     except UnicodeDecodeError:
-        return False
+        return None
 
 
 def is_partial(piece: str, script: Script = DEFAULT) -> bool:

@@ -105,14 +105,14 @@ def _alone(tok: Tokenizer, text: str) -> list[int]:
 
 
 def check_tokens(spec: Mapping[str, Any], tokens: Sequence[str], script: Script) -> dict[str, int]:
-    """Every new token is read as itself, and holds no digit, protected character or other script.
+    """Every new token is read as itself; it holds letters and marks of the script, or is one sign of it.
 
     A byte-level token may end in the first byte of a letter where another new token is built from it (`partial`).
     """
     kind, vocab = bpe.kind(spec), spec["model"]["vocab"]
     if deaf := [t for t, got in zip(tokens, bpe.segment(spec, tokens), strict=True) if got != [vocab[t]]]:
         raise FitraError(f"{len(deaf)} new tokens are out of reach, one is {bpe.piece_text(deaf[0], kind)!r}.", REPORT)
-    unclean = [t for t in tokens if not bpe.is_clean(t, kind, script)]
+    unclean = [t for t in tokens if not bpe.is_token(t, kind, script)]
     parts = {p for m in bpe.pairs_of(spec) for p in m}
     if bad := [t for t in unclean if kind != "bytes" or not bpe.is_partial(t, script) or t not in parts]:
         text = bpe.piece_text(bad[0], kind)

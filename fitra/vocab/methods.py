@@ -96,7 +96,7 @@ def separate(
         if left in have and right in have:
             merges.append(Merge(left, right))
             have.add(left + right)
-    return [m for m in merges if bpe.is_clean(m.token, kind, script) or kind == "bytes"]
+    return [m for m in merges if bpe.is_token(m.token, kind, script) or kind == "bytes"]
 
 
 def _letter(c: str, kind: bpe.Kind, vocab: Mapping[str, int]) -> list[Merge]:
@@ -132,7 +132,7 @@ def readable(token: str, spec: Mapping[str, Any]) -> bool:
 
 def _added(spec: Mapping[str, Any], words: Mapping[str, int], cfg: Vocab, script: Script) -> Made:
     kind = bpe.kind(spec)
-    tokens = [t for t in _separate_tokens(spec, words, cfg, script)[1] if bpe.is_clean(t, kind, script)]
+    tokens = [t for t in _separate_tokens(spec, words, cfg, script)[1] if bpe.is_token(t, kind, script)]
     model = dict(spec["model"])
     vocab = dict(bpe.extend(spec, [])["model"]["vocab"])
     nxt, added = max(vocab.values()) + 1, []
