@@ -10,7 +10,8 @@ English lines keep their ids. Then, alternating:
 - scratch: `tokenizers` learns as many merges on the same words from single letters (strings and all prepared before).
 
 Wall and processor seconds (all threads) are the medians; memory is the process's peak. Encoding: MB of UTF-8 per second
-of processor time, base and result alternating; the ratio is the median of pairs. Last line: seconds of `scratch` over seconds of fitra, processor time.
+of processor time, base and result alternating; the ratio is the median of pairs.
+Last line: seconds of `scratch` over seconds of fitra, processor time.
 """
 
 from __future__ import annotations
