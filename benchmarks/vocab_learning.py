@@ -83,7 +83,7 @@ def train_arm(arm: str, base: Any, plans: Any, held: Any, tokens: int, seed: int
     """One arm from the base to its model."""
     import copy
 
-    from fitra.vocab import embed, init, progressive
+    from fitra.vocab import embed, init
 
     model, staged = copy.deepcopy(base), arm not in ("random", "mean")
     once = plans["once"]
