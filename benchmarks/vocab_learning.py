@@ -83,7 +83,7 @@ def train_arm(arm: str, base: Any, plans: Any, held: Any, tokens: int, seed: int
     """One arm from the base to its model."""
     import copy
 
-    from fitra.vocab import embed, init, progressive
+    from fitra.vocab import embed, init
 
     model, staged = copy.deepcopy(base), arm not in ("random", "mean")
     once = plans["once"]
@@ -91,7 +91,7 @@ def train_arm(arm: str, base: Any, plans: Any, held: Any, tokens: int, seed: int
         embed.put(model, once.fresh, init.mean(once.pieces) if arm == "mean" else arm, seed)
     for i, stage in enumerate(plans["stages"]):
         if staged:
-            progressive.begin(model, stage, "previous" if arm == "previous" else "base")
+            stage.begin(model, "previous" if arm == "previous" else "base")
         ar, en = ((stage if staged else once).table(held[k]) for k in ("ar", "en"))
         n = tokens // len(SIZES)
         if arm == "progressive-text":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,3 +48,43 @@ def test_kills_lose_nothing_and_corrupt_nothing(tiny_recipe: Path, tmp_path: Pat
     a, b = artefacts(calm), artefacts(hurt)
     assert set(a) == set(b)
     assert [name for name in a if a[name] != b[name]] == []
+
+
+@pytest.mark.slow
+def test_kills_in_any_stage_of_the_vocabulary(tiny_recipe: Path, tmp_path: Path) -> None:
+    """The vocabulary in stages: `fitra run` killed while it trains them, at random moments."""
+    text = tiny_recipe.read_text().replace("{add: 64}", "{add: 64, progressive: {stages: 5}}").split("sft:")[0]
+    recipe = tiny_recipe.with_name("progressive.yaml")
+    recipe.write_text(text.replace("name: tiny", "name: progressive\narms: [original]").replace(
+        "tokens: 8192, batch_tokens: 1024", "tokens: 16384, batch_tokens: 256"
+    ))  # fmt: skip
+    calm, hurt = tmp_path / "calm", tmp_path / "hurt"
+    assert start(recipe, calm).wait() == 0
+    # What comes before the stages is made once; only they are killed.
+    before = [p for p in calm.iterdir() if p.is_dir() and not p.name.startswith("pretrain-")]
+    for p in before:
+        shutil.copytree(p, hurt / p.name, symlinks=True)
+    dice, hit = random.Random(1), set[str]()
+
+    def standing() -> frozenset[str]:
+        return frozenset(str(p) for p in hurt.glob("pretrain-*/work-*/*/*") if p.name == "begin.safetensors") | {
+            str(p) for p in hurt.glob("pretrain-*/work-*/*/checkpoint/step-*")
+        }
+
+    for _ in range(12):
+        p, seen, left = start(recipe, hurt), standing(), dice.randint(4, 12)
+        while p.poll() is None and left:  # so many checkpoints and beginnings come to be, then a moment more
+            time.sleep(0.02)
+            now = standing()
+            left, seen = left - (now != seen), now
+        time.sleep(dice.uniform(0, 0.2))
+        p.send_signal(signal.SIGKILL)
+        p.wait()
+        hit |= {b.parent.name for b in hurt.glob("pretrain-*/work-*/*/begin.safetensors")}
+        if list(hurt.glob("pretrain-*/manifest.json")):
+            break
+    assert start(recipe, hurt).wait() == 0
+    assert len(hit) >= 3, f"killed in too few stages: {sorted(hit)}"
+    a, b = artefacts(calm), artefacts(hurt)
+    assert set(a) == set(b) and [name for name in a if a[name] != b[name]] == []
+    assert any(n.startswith("pretrain-") and n.endswith("model.safetensors") for n in a)

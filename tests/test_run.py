@@ -111,6 +111,16 @@ def test_dry_run_shows_states(finished: Path, tmp_path: Path) -> None:
     assert {r["state"] for r in rows} == {"to do"} and not (tmp_path / "none").exists()
 
 
+def test_a_vocabulary_in_stages_is_trained_in_stages(tmp_path: Path) -> None:
+    sets = ["vocab.progressive.stages=3", "arms=[original]", "sft=null", "prefer=null", "evaluate=null", "align=null"]
+    go(tmp_path / "out", sets)
+    (folder,) = (tmp_path / "out").glob("pretrain-*")
+    log = [json.loads(x) for x in (folder / "log.jsonl").read_text().splitlines()]
+    assert sorted({(r["stage"], r["added"]) for r in log}) == [(1, 0), (2, 1), (3, 64)]
+    stages = json.loads((folder / "manifest.json").read_text())["notes"]["stages"]
+    assert [r["arabic"] for r in stages] == [0.3, 0.4757, 0.9]
+
+
 def test_every_artefact_carries_the_licence_class(finished: Path) -> None:
     for manifest in finished.glob("*/manifest.json"):
         assert json.loads(manifest.read_text())["licence_class"] == "A", manifest

@@ -206,9 +206,25 @@ def test_tables_apply_to_shards_at_once() -> None:
     stream = rng.integers(0, 6, 5000)
     slow = [i for t in stream.tolist() for i in table.pieces(t)]
     assert table(stream).tolist() == slow
-    stage = progressive.Stage(0, 2, 6, 0.5, table, [4, 5], [[0, 1], [0, 1, 2]], [[0, 1], [0, 1, 2]])
-    rows = stage.rows(stream, 64)
-    assert rows.shape[1] == 64 and rows.ravel().tolist() == slow[: rows.size]
+
+
+def test_a_stream_is_taken_piece_by_piece_round_and_round() -> None:
+    table = progressive.Table.of(6, {4: [0, 1], 5: [0, 1, 2]})
+    stream = np.array([3, 5, 4, 0], np.int32)  # 3 012 01 0
+    assert table.take(stream, 0, 3)[0].tolist() == [3, 0, 1] and table.take(stream, 0, 3)[1] == 2
+    got, at = table.take(stream, 2, 9)
+    assert got.tolist() == [0, 1, 0, 3, 0, 1, 2, 0, 1] and at == 7
+    assert table.take(stream, 7, 2)[0].tolist() == [0, 3]
+    assert table.take(stream, 3, 0)[1] == 3
+    rng = np.random.default_rng(0)
+    stream, at = rng.integers(0, 6, 500), 0
+    whole = table(np.tile(stream, 4))
+    for n in rng.integers(1, 300, 8).tolist():
+        ids, after = table.take(stream, at, n)
+        start = len(table(np.tile(stream, 4)[:at]))
+        assert ids.tolist() == whole[start : start + n].tolist()
+        assert len(table(np.tile(stream, 4)[at:after])) >= n > len(table(np.tile(stream, 4)[at : after - 1]))
+        at = after
 
 
 def test_the_rows_of_a_stage(tmp_path: Path) -> None:
@@ -221,7 +237,7 @@ def test_the_rows_of_a_stage(tmp_path: Path) -> None:
     for stage in stages:
         was = model.get_input_embeddings().weight.detach().clone()
         head = model.get_output_embeddings().weight.detach().clone()
-        progressive.begin(model, stage, origin="previous")
+        stage.begin(model, origin="previous")
         now = model.get_input_embeddings().weight.detach()
         assert now.shape[0] == stage.end and torch.equal(now[: len(was)], was)
         for i, pieces in zip(stage.fresh, stage.pieces, strict=True):
@@ -230,7 +246,7 @@ def test_the_rows_of_a_stage(tmp_path: Path) -> None:
             assert torch.allclose(model.get_output_embeddings().weight[i], head[pieces].mean(0))
         with torch.no_grad():  # training moves all rows
             model.get_input_embeddings().weight.add_(0.1)
-    progressive.begin(model, stages[-1])
+    stages[-1].begin(model)
     i, pieces = stages[-1].fresh[-1], stages[-1].base_pieces[-1]
     assert max(pieces) < len(before)
     assert torch.allclose(model.get_input_embeddings().weight[i], before[pieces].mean(0) + 0.3, atol=1e-5)

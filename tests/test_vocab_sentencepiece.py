@@ -110,6 +110,54 @@ def test_expansion_of_a_sentencepiece_base(json_too: bool, corpus: Path, tmp_pat
             assert torch.allclose(getattr(now, get)().weight[i], getattr(was, get)().weight[pieces].mean(0), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["LlamaTokenizer", "LlamaTokenizerFast"])
+def test_a_base_of_llamas_own_tokenizer_class(name: str, corpus: Path, tmp_path: Path) -> None:
+    """AutoTokenizer gives LlamaTokenizer, which rebuilds itself from the file and reads a space in front otherwise."""
+    base = write_base(tmp_path / "base", tiny_model())
+    config = {"tokenizer_class": name, "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "legacy": True}
+    (base / "tokenizer_config.json").write_text(json.dumps(config))
+    made = vocab.expand(recipe.Vocab(add=40), base, corpus, 7, tmp_path / "v")
+    assert made["notes"]["reload"]["class"] == "LlamaTokenizer" and made["notes"]["reload"]["base_differs"] == 0
+    was, now = AutoTokenizer.from_pretrained(base), AutoTokenizer.from_pretrained(tmp_path / "v" / "model")
+    ours = Tokenizer.from_file(str(tmp_path / "v" / "model" / "tokenizer.json"))
+    assert type(now).__name__ == "LlamaTokenizer" and len(now) == len(was) + 40
+    for t in (arabic_text(300), *ENGLISH, "a  b 12"):
+        assert now(t, add_special_tokens=False)["input_ids"] == ours.encode(t, add_special_tokens=False).ids
+    for t in (*ENGLISH, " in front", "a  b 12"):
+        assert now(t)["input_ids"] == was(t)["input_ids"]
+
+
+def test_reload_tells_what_transformers_reads_otherwise(corpus: Path, tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", tiny_model())
+    vocab.expand(recipe.Vocab(add=20), base, corpus, 7, tmp_path / "v")
+    model = tmp_path / "v" / "model"
+    old, new = bpe.build(bpe.read(base)), bpe.build(bpe.read(model))
+    first = len(tiny_model().pieces)
+
+    def check(texts: list[str]) -> dict[str, Any]:
+        return checks.check_reload(base, model, old, new, first, 20, texts)
+
+    assert check([" in front", *ENGLISH])["base_differs"] == 0
+    for folder in (base, model):
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer"}))
+    assert check([" in front", *ENGLISH])["base_differs"] == 1
+    (base / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    with pytest.raises(FitraError, match="AutoTokenizer reads ' in front' differently"):
+        check([" in front"])
+
+
+def test_the_faster_writing_reads_alike() -> None:
+    spec = sentencepiece.to_spec(tiny_model())
+    fast = bpe.lean(spec)
+    assert fast["pre_tokenizer"]["type"] == "Metaspace" and bpe.lean(fast) == fast
+    a, b = bpe.build(spec), bpe.build(fast)
+    for t in (*ENGLISH, arabic_text(1), " a", "a  b\n\n c ", "", " ", "<s> a</s> b", "▁ ▁▁x", "\u00a0a", "🙂 b"):
+        x, y = a.encode(t), b.encode(t)
+        assert (x.ids, x.offsets) == (y.ids, y.offsets) and a.decode(x.ids) == b.decode(y.ids)
+    other = {**spec, "normalizer": {"type": "Sequence", "normalizers": spec["normalizer"]["normalizers"][1:]}}
+    assert bpe.lean(other) == other
+
+
 def test_the_grown_model_file_reads_as_the_grown_json(tmp_path: Path) -> None:
     package = pytest.importorskip("sentencepiece", reason="the package sentencepiece is the slow path")
     base = tiny_model()

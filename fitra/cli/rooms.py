@@ -76,15 +76,20 @@ def pretrain(
     corpus: Stage,
     out: Out,
     parallel: Annotated[list[Path], typer.Option(help="Parquet files with columns ar, en.")] = [],
+    stages: Annotated[
+        Path | None, typer.Option(help="Grow the vocabulary by these stages: what `vocab expand` wrote (--model too).")
+    ] = None,
     seed: Seed = 7,
     set_: Sets = [],
 ) -> None:
     """Continue pre-training on the Arabic / English / parallel mixture."""
     from fitra import pretrain as room
+    from fitra import vocab
     from fitra.recipe import Pretrain
 
     cfg = config(Pretrain, set_)
-    done(room.continue_pretraining(cfg, model, corpus, seed, out, parallel=parallel), out)
+    grown = vocab.progressive.load(stages) if stages else []
+    done(room.continue_pretraining(cfg, model, corpus, seed, out, parallel=parallel, stages=grown), out)
 
 
 Files = Annotated[list[Path], typer.Argument(help="Parquet or jsonl files.")]

@@ -18,6 +18,8 @@ class Progressive(Config):
 
     stages: int = Field(16, ge=2, description="16 in AraLLaMA")
     schedule: Literal["exponential", "uniform"] = "exponential"
+    arabic_from: float = Field(0.30, ge=0, le=1, description="share of Arabic in the first stage; the quarter cosine")
+    arabic_to: float = Field(0.90, ge=0, le=1, description="and in the last one")
 
 
 class Vocab(Config):

@@ -150,10 +150,19 @@ def _pretrain(recipe: Recipe, arm: str, world: tuple[str, ...]) -> Step:
         from fitra import pretrain
 
         parallel = [Path(p) for p in cfg.parallel] + [at[w] / "parallel.parquet" for w in world]
-        return pretrain.continue_pretraining(cfg, model(at), at[documents], recipe.seed, out, parallel=parallel)
+        stages = _stages(at["vocab"]) if recipe.vocab and recipe.vocab.progressive else []
+        return pretrain.continue_pretraining(
+            cfg, model(at), at[documents], recipe.seed, out, parallel=parallel, stages=stages
+        )
 
     files = files + files_of(cfg.parallel)
     return Step(f"pretrain-{arm}", cfg, (*needs, documents, *world), files, make, {"tokens": cfg.train.tokens})
+
+
+def _stages(vocabulary: Path) -> Any:
+    from fitra.vocab import progressive
+
+    return progressive.load(vocabulary)
 
 
 def _sft(recipe: Recipe, arm: str, world: tuple[str, ...]) -> Step:

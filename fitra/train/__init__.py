@@ -1,6 +1,6 @@
 """One small training loop: mixture batches, loss per group, exact resume."""
 
-from fitra.train.data import Batch, Batches, Example, Packed, Padded, mixture, pack, shuffled
+from fitra.train.data import Batch, Batches, Example, Packed, Padded, mixture, pack, shuffled, stream
 from fitra.train.loop import describe, fit, schedule
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "pack",
     "schedule",
     "shuffled",
+    "stream",
 ]

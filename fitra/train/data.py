@@ -34,28 +34,33 @@ class Batches(Protocol):
     def __getitem__(self, index: int) -> Batch: ...
 
 
-def pack(tokenizer: Any, texts: Iterable[str], seq_len: int) -> np.ndarray:
-    """Tokenise documents and cut their stream into rows (n, seq_len) int32.
-
-    Each document stands between BOS (where the tokenizer has one) and EOS. The tail that fills no row is left out;
-    where there is not even one row the stream repeats to fill it. No text at all gives (0, seq_len).
-    """
+def stream(tokenizer: Any, texts: Iterable[str]) -> np.ndarray:
+    """Tokenise documents into one stream (n,) int32, each between BOS (where the tokenizer has one) and EOS."""
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     if bos == eos:  # one token for both, as in GPT-2: it stands between documents once
         bos = []
-    parts: list[np.ndarray] = []
+    parts = [np.zeros(0, np.int32)]
     feed = iter(texts)
     while chunk := list(islice(feed, TOKENISE_AT_ONCE)):
         flat: list[int] = []
         for ids in tokenizer(chunk, add_special_tokens=False)["input_ids"]:
             flat += [*bos, *ids, *eos]
         parts.append(np.asarray(flat, np.int32))
-    stream = np.concatenate(parts) if parts else np.zeros(0, np.int32)
-    if 0 < len(stream) < seq_len:
-        stream = np.resize(stream, seq_len)
-    rows = len(stream) // seq_len
-    return stream[: rows * seq_len].reshape(rows, seq_len)
+    return np.concatenate(parts)
+
+
+def pack(tokenizer: Any, texts: Iterable[str], seq_len: int) -> np.ndarray:
+    """Tokenise documents and cut their `stream` into rows (n, seq_len) int32.
+
+    The tail that fills no row is left out; where there is not even one row the stream repeats to fill it. No text at
+    all gives (0, seq_len).
+    """
+    ids = stream(tokenizer, texts)
+    if 0 < len(ids) < seq_len:
+        ids = np.resize(ids, seq_len)
+    rows = len(ids) // seq_len
+    return ids[: rows * seq_len].reshape(rows, seq_len)
 
 
 def shuffled(texts: Sequence[str], seed: int) -> Iterator[str]:

@@ -117,7 +117,7 @@ def _expand(st: Stage, cfg: recipe.Vocab, base: Path, corpora: Sequence[Path], s
             spec, made.spec, slow, old_model.raw if old_model else b"", new_model
         )
         added = 0 if made.replaced else len(made.tokens)
-        checks.check_reload(folder, new, first, added, probe)
+        notes["reload"] = checks.check_reload(base, folder, old, new, first, added, probe)
         notes["chat_template"] = checks.check_chat_template(base, folder)
         checks.check_padding(grown["rows_after"], cfg.pad_multiple)
         notes["gguf"] = gguf.check(folder, checks.tokens_in_order(made.spec))
@@ -296,7 +296,7 @@ def _method_figures(old: Any, new: Any, texts: dict[str, list[str]], extra: dict
 def _say_gain(st: Stage, spec: dict[str, Any], figures: dict[str, Any], script: Script) -> None:
     """What the base had of this script already, and whether expansion was worth it."""
     kind = bpe.kind(spec)
-    had = sum(bpe.is_clean(t, kind, script) for t in spec["model"]["vocab"] if methods.readable(t, spec))
+    had = sum(bpe.is_token(t, kind, script) for t in spec["model"]["vocab"] if methods.readable(t, spec))
     st.counts["arabic_tokens_before"] = had
     if "ar" in figures:
         before, after = (figures["ar"][k]["tokens_per_word"] for k in ("before", "after"))

@@ -86,13 +86,25 @@ def piece_of(text: str, kind: Kind) -> str:
 
 
 def is_clean(piece: str, kind: Kind = "bytes", script: Script = DEFAULT) -> bool:
-    """Whether a piece may be a new token: whole letters and marks, with at most one space in front."""
+    """Whether a piece may be merged further: whole letters and marks, with at most one space in front."""
+    text = _whole(piece, kind)
+    return text is not None and script.is_clean(text)
+
+
+def is_token(piece: str, kind: Kind = "bytes", script: Script = DEFAULT) -> bool:
+    """Whether a piece may be a new token: one that `is_clean`, or a sign of the script by itself."""
+    text = _whole(piece, kind)
+    return text is not None and script.is_token(text)
+
+
+def _whole(piece: str, kind: Kind) -> str | None:
+    """The text of a piece; None where it holds parts of letters."""
     if kind == "sentencepiece":
-        return script.is_clean(piece.replace(SPACE, " "))
+        return piece.replace(SPACE, " ")
     try:
-        return script.is_clean(piece_bytes(piece).decode("utf-8"))
+        return piece_bytes(piece).decode("utf-8")
     except UnicodeDecodeError:
-        return False
+        return None
 
 
 def is_partial(piece: str, script: Script = DEFAULT) -> bool:
@@ -208,6 +220,20 @@ def extend(spec: Mapping[str, Any], merges: Sequence[Merge]) -> dict[str, Any]:
     model["vocab"] = vocab
     pairs = [(m.left, m.right) for m in merges] if kind(spec) == "bytes" else _all_splits(fresh, vocab)
     return {**spec, "model": append_merges(model, pairs)}
+
+
+def lean(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The same tokenizer, said so that it runs faster where that is known: spaces become ▁ in the last step.
+
+    Converters of Llama-2's kind write a normaliser [Prepend ▁, Replace " " by ▁]. The Metaspace pre-tokenizer makes the
+    same of a text in fewer passes (ids and places alike, measured in docs/vocab.md).
+    """
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+    prepend = {"type": "Prepend", "prepend": SPACE}
+    if spec.get("pre_tokenizer") or _steps(spec.get("normalizer"), "normalizers") != [prepend, replace]:
+        return dict(spec)
+    meta = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "never", "split": False}
+    return {**spec, "normalizer": prepend, "pre_tokenizer": meta}
 
 
 def append_merges(model: dict[str, Any], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ Before that, letters have to be whole. An English byte-level base cuts them into
 parts of one letter, the most frequent first. A SentencePiece base has most letters and writes the others in bytes:
 those that occur become tokens.
 
-Every new token starts at a letter border and holds letters and marks, with at most one space in front. The one
+Every new token starts at a letter border and holds letters and marks, with at most one space in front, or is one sign
+of the script (a comma, a digit). The one
 exception, in byte-level vocabularies: a token may end in the first byte of a letter where a clean token is built from
 it (`partial`). Bytes D8-DB are the first bytes of U+0600-06FF and of nothing else, so text without those characters
 cannot meet a new merge.
@@ -104,7 +105,7 @@ def mend(spec: Mapping[str, Any], words: Mapping[str, int], min_count: int, scri
 
 
 def _may_mend(piece: str, script: Script) -> bool:
-    return bpe.is_clean(piece, "bytes", script) or bpe.is_partial(piece, script)
+    return bpe.is_token(piece, "bytes", script) or bpe.is_partial(piece, script)
 
 
 def _new_letters(spec: Mapping[str, Any], words: Mapping[str, int], min_count: int, script: Script) -> list[Merge]:
@@ -113,7 +114,7 @@ def _new_letters(spec: Mapping[str, Any], words: Mapping[str, int], min_count: i
     found = np.bincount(points, weights=times)
     counts = {chr(i): int(found[i]) for i in np.flatnonzero(found)}
     vocab = spec["model"]["vocab"]
-    new = [(c, n) for c, n in counts.items() if n >= min_count and c not in vocab and script.is_clean(c)]
+    new = [(c, n) for c, n in counts.items() if n >= min_count and c not in vocab and script.is_token(c)]
     return [Merge(c, "") for c, _ in sorted(new, key=lambda cn: (-cn[1], cn[0]))]
 
 
@@ -239,7 +240,7 @@ def settle(
             break
         dropped |= bad
     used = sum(t in seen for t in tokens)
-    partial = sum(not bpe.is_clean(t, kind, script) for t in tokens)
+    partial = sum(not bpe.is_token(t, kind, script) for t in tokens)
     return Expansion(merges, tokens, used, len(tokens) - used, partial, len(dropped))
 
 

@@ -12,7 +12,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fitra.errors import FitraError
@@ -45,12 +45,14 @@ def make(method: str, spec: Mapping[str, Any], words: Mapping[str, int], cfg: Vo
     Raises FitraError when the tokenizer has too few tokens of other scripts to replace.
     """
     if method == "merged":
-        return _merged(spec, words, cfg, script)
-    if method == "add_tokens":
-        return _added(spec, words, cfg, script)
-    if method == "replacement":
-        return _replaced(spec, words, cfg, script)
-    return _continued(spec, learn.continue_bpe(spec, words, cfg.add, cfg.min_count, script))
+        made = _merged(spec, words, cfg, script)
+    elif method == "add_tokens":
+        made = _added(spec, words, cfg, script)
+    elif method == "replacement":
+        made = _replaced(spec, words, cfg, script)
+    else:
+        made = _continued(spec, learn.continue_bpe(spec, words, cfg.add, cfg.min_count, script))
+    return replace(made, spec=bpe.lean(made.spec))
 
 
 def _continued(spec: Mapping[str, Any], got: learn.Expansion) -> Made:
@@ -94,7 +96,7 @@ def separate(
         if left in have and right in have:
             merges.append(Merge(left, right))
             have.add(left + right)
-    return [m for m in merges if bpe.is_clean(m.token, kind, script) or kind == "bytes"]
+    return [m for m in merges if bpe.is_token(m.token, kind, script) or kind == "bytes"]
 
 
 def _letter(c: str, kind: bpe.Kind, vocab: Mapping[str, int]) -> list[Merge]:
@@ -130,7 +132,7 @@ def readable(token: str, spec: Mapping[str, Any]) -> bool:
 
 def _added(spec: Mapping[str, Any], words: Mapping[str, int], cfg: Vocab, script: Script) -> Made:
     kind = bpe.kind(spec)
-    tokens = [t for t in _separate_tokens(spec, words, cfg, script)[1] if bpe.is_clean(t, kind, script)]
+    tokens = [t for t in _separate_tokens(spec, words, cfg, script)[1] if bpe.is_token(t, kind, script)]
     model = dict(spec["model"])
     vocab = dict(bpe.extend(spec, [])["model"]["vocab"])
     nxt, added = max(vocab.values()) + 1, []

@@ -31,6 +31,7 @@ _MARKS = re.compile("[\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4
 _CLASSES = (
     ("part of a letter", re.compile(".*\ufffd.*", re.S)),
     ("with tashkeel", re.compile(f".*{_MARKS.pattern}.*", re.S)),
+    ("a sign", re.compile("[\u0600-\u061f\u0640\u0660-\u066d\u06d4\u06de\u06e9\u06f0-\u06f9\u06fd\u06fe]")),
     ("a single letter", re.compile(r" ?\w")),
     ("with the article", re.compile(f" [وفبك]?(?:ال|لل)[{_BASIC}]+")),
     ("begins a word", re.compile(f" [{_BASIC}]+")),

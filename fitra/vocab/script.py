@@ -1,4 +1,4 @@
-"""What a new token may hold: letters and marks of one script, with at most one space in front."""
+"""What a new token may hold: letters and marks of one script, with at most one space in front; or one sign alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ ARABIC = (
 EXTENDED = "\u0750-\u077f\u08a0-\u08e1\u08e3-\u08ff"
 RUN = re.compile(f" ?[{ARABIC}]+")  # an Arabic run with the space before it: what figures count as a word
 
+_SIGNS = {"Po", "Pd", "Nd", "No", "Sm", "Sc", "Lm"}
 _BLOCKS = {"arabic": "\u0600-\u06ff", "arabic-extended": "\u0600-\u06ff\u0750-\u077f\u08a0-\u08ff"}
 
 
@@ -28,12 +29,14 @@ def _expand(ranges: str) -> set[str]:
 class Script:
     """The characters that new tokens are made of.
 
-    `letters` and `marks` are plain strings of characters. With `apart` no token holds both.
+    `letters`, `marks` and `signs` are plain strings of characters. With `apart` no token holds letters and marks. A
+    sign (punctuation, a digit, tatweel) is a token by itself: a base that lacks it writes it in two bytes or more.
     """
 
     name: str
     letters: str
     marks: str
+    signs: str = ""
     apart: bool = False
     strip: bool = False
 
@@ -44,12 +47,16 @@ class Script:
         chars = {c for c in chars if unicodedata.category(c) != "Cn"}
         marks = {c for c in chars if unicodedata.category(c).startswith("M")}
         strip = cfg.tashkeel == "strip"
-        return cls(cfg.script, "".join(sorted(chars - marks)), "".join(sorted(marks)), cfg.tashkeel == "apart", strip)
+        # Format signs (Cf) are no text, ornaments of the Qur'an are rare: they stay what they are.
+        signs = {c for c in map(chr, range(0x600, 0x700)) if unicodedata.category(c) in _SIGNS} - chars
+        letters, marked, alone = ("".join(sorted(x)) for x in (chars - marks, marks, signs - set(cfg.protected)))
+        return cls(cfg.script, letters, marked, alone, cfg.tashkeel == "apart", strip)
 
     @cached_property
     def run(self) -> re.Pattern[str]:
-        """A run of letters and marks with the space before it; of letters alone where marks are stripped."""
-        return re.compile(f" ?[{self.letters}{'' if self.strip else self.marks}]+")
+        """A run of letters and marks with the space before it, of letters alone where marks are stripped; or a sign."""
+        signs = f"|[{re.escape(self.signs)}]" if self.signs else ""
+        return re.compile(f" ?[{self.letters}{'' if self.strip else self.marks}]+{signs}")
 
     @cached_property
     def _clean(self) -> re.Pattern[str]:
@@ -71,8 +78,12 @@ class Script:
         return frozenset(first | ({b"\xe0\xa2", b"\xe0\xa3"} if self.name == "arabic-extended" else set()))
 
     def is_clean(self, text: str) -> bool:
-        """Whether a text may be a token: the wanted characters alone, at most one space, in front."""
+        """Whether a text may be merged: letters and marks alone, at most one space, in front."""
         return self._clean.fullmatch(text) is not None
+
+    def is_token(self, text: str) -> bool:
+        """Whether a text may be a token: what may be merged, or one sign."""
+        return self.is_clean(text) or (len(text) == 1 and text in self.signs)
 
     def without_marks(self, text: str) -> str:
         """The text that words are counted in."""
