@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from fitra.errors import FitraError
+from fitra.lm import shared
 from fitra.lm.load import LM
+from fitra.lm.shared import Ask, Sums
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,6 @@ class Nll:
     bytes: int
 
 
-class _Ask(NamedTuple):
-    """One reading: at position `at` of sequence `row` look up the token `target`; it counts for `owner`."""
-
-    at: int
-    target: int
-    owner: int
-
-
 def score(m: LM, pairs: Sequence[tuple[str, str]], batch_tokens: int = 8192) -> list[Score]:
     """Score each (context, continuation), in the order given.
 
@@ -54,7 +48,7 @@ def score(m: LM, pairs: Sequence[tuple[str, str]], batch_tokens: int = 8192) -> 
     alone = dict(zip(contexts, m.encode(contexts), strict=True))
     wholes = m.encode([c + o for c, o in pairs])
     limit = m.max_positions
-    asks: dict[tuple[int, ...], list[_Ask]] = {}
+    asks: dict[tuple[int, ...], list[Ask]] = {}
     for i, ((context, option), whole) in enumerate(zip(pairs, wholes, strict=True)):
         if not option:
             continue
@@ -70,9 +64,19 @@ def score(m: LM, pairs: Sequence[tuple[str, str]], batch_tokens: int = 8192) -> 
         cut = max(0, len(whole) - 1 - limit)
         whole, border = whole[cut:], border - cut
         row = asks.setdefault(tuple(whole[:-1]), [])
-        row.extend(_Ask(at - 1, whole[at], i) for at in range(border, len(whole)))
-    total, count, greedy = _read(m, asks, len(pairs), batch_tokens)
-    return [Score(t, n, g) for t, n, g in zip(total, count, greedy, strict=True)]
+        row.extend(Ask(at - 1, whole[at], i) for at in range(border, len(whole)))
+    sums = _read_shared(m, asks, len(pairs), batch_tokens)
+    return [Score(float(t), int(n), bool(g)) for t, n, g in zip(sums.total, sums.count, sums.greedy, strict=True)]
+
+
+def _read_shared(m: LM, asks: dict[tuple[int, ...], list[Ask]], owners: int, batch_tokens: int) -> Sums:
+    """Through shared prefixes where the model allows it, else sequence by sequence."""
+    if asks and shared.supports(m):
+        try:
+            return shared.read(m, asks, owners, batch_tokens)
+        except shared.Unsupported:
+            pass
+    return _read(m, asks, owners, batch_tokens)
 
 
 def perplexity(m: LM, texts: Sequence[str], batch_tokens: int = 8192) -> list[Nll]:
@@ -83,7 +87,7 @@ def perplexity(m: LM, texts: Sequence[str], batch_tokens: int = 8192) -> list[Nl
     """
     limit, half = m.max_positions, max(1, m.max_positions // 2)
     start = m.start()
-    asks: dict[tuple[int, ...], list[_Ask]] = {}
+    asks: dict[tuple[int, ...], list[Ask]] = {}
     for i, ids in enumerate(m.encode(list(texts))):
         whole = ids if ids[: len(start)] == start else start + ids
         done = len(start)  # tokens before this one are scored or given
@@ -91,10 +95,10 @@ def perplexity(m: LM, texts: Sequence[str], batch_tokens: int = 8192) -> list[Nl
             begin = 0 if done == len(start) else done - half
             end = min(len(whole), begin + limit + 1)
             row = asks.setdefault(tuple(whole[begin : end - 1]), [])
-            row.extend(_Ask(at - 1 - begin, whole[at], i) for at in range(done, end))
+            row.extend(Ask(at - 1 - begin, whole[at], i) for at in range(done, end))
             done = end
-    total, count, _ = _read(m, asks, len(texts), batch_tokens)
-    return [Nll(-t, n, len(s.encode())) for t, n, s in zip(total, count, texts, strict=True)]
+    sums = _read(m, asks, len(texts), batch_tokens)
+    return [Nll(-float(t), int(n), len(s.encode())) for t, n, s in zip(sums.total, sums.count, texts, strict=True)]
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
@@ -120,11 +124,9 @@ def _batches(rows: Sequence[tuple[int, ...]], batch_tokens: int) -> Iterator[lis
 
 
 @torch.inference_mode()
-def _read(
-    m: LM, asks: dict[tuple[int, ...], list[_Ask]], owners: int, batch_tokens: int
-) -> tuple[list[float], list[int], list[bool]]:
+def _read(m: LM, asks: dict[tuple[int, ...], list[Ask]], owners: int, batch_tokens: int) -> Sums:
     """Run every distinct sequence once and add up what was asked, per owner."""
-    total, count, greedy = [0.0] * owners, [0] * owners, [True] * owners
+    sums = Sums(owners)
     pad = m.tokenizer.pad_token_id or 0
     keeps = "logits_to_keep" in inspect.signature(m.model.forward).parameters
     for rows in _batches(list(asks), batch_tokens):
@@ -137,17 +139,6 @@ def _read(
             extra["logits_to_keep"] = torch.tensor(places, device=m.device)
         logits = m.model(input_ids=ids, **extra).logits  # (rows, P, V)
         slot = {at: j for j, at in enumerate(places)} if keeps else {at: at for at in places}
-        flat = [(r, a) for r, row in enumerate(rows) for a in asks[row]]
-        at_row = torch.tensor([r for r, _ in flat], device=m.device)
-        at_col = torch.tensor([slot[a.at] for _, a in flat], device=m.device)
-        target = torch.tensor([a.target for _, a in flat], device=m.device)
-        for part in torch.split(torch.arange(len(flat), device=m.device), 4096):  # bounds the fp32 copy
-            picked = logits[at_row[part], at_col[part]].float()  # (part, V)
-            logp = picked.gather(1, target[part, None])[:, 0] - picked.logsumexp(-1)
-            hit = picked.argmax(-1) == target[part]
-            for k, lp, ok in zip(part.tolist(), logp.tolist(), hit.tolist(), strict=True):
-                owner = flat[k][1].owner
-                total[owner] += lp
-                count[owner] += 1
-                greedy[owner] = greedy[owner] and ok
-    return total, count, greedy
+        flat = [(r * logits.shape[1] + slot[a.at], a) for r, row in enumerate(rows) for a in asks[row]]
+        sums.add(logits.flatten(0, 1), [r for r, _ in flat], [a.target for _, a in flat], [a.owner for _, a in flat])
+    return sums
