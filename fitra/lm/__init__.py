@@ -2,6 +2,18 @@
 
 from fitra.lm.generate import generate
 from fitra.lm.load import LM, load, model_folder, render, weights_hash
-from fitra.lm.score import Nll, Score, perplexity, score
+from fitra.lm.score import Nll, Score, perplexity, score, stream
 
-__all__ = ["LM", "Nll", "Score", "generate", "load", "model_folder", "perplexity", "render", "score", "weights_hash"]
+__all__ = [
+    "LM",
+    "Nll",
+    "Score",
+    "generate",
+    "load",
+    "model_folder",
+    "perplexity",
+    "render",
+    "score",
+    "stream",
+    "weights_hash",
+]

@@ -35,6 +35,7 @@ TRUNK = 2048  # tokens in a twig of several sequences: its mask grows with the s
 GAIN = 192  # tokens that a stem must save, to be worth a forward of its own
 PACK = {"cpu": 2048}  # tokens per forward, where fewer than the caller allows are faster
 KEPT = 2**23  # numbers that the head may write in one forward (positions times vocabulary)
+PART = {"cpu": 2**21}  # numbers of a log-softmax at a time: near the processor, and no large fp32 copy
 HELD = {"cpu": 2**28, "cuda": 2**31}  # bytes of keys and values of stems that one forward may need
 NAME = "fitra_shared"
 _REFUSED = ("softcap", "s_aux", "position_bias", "alibi", "head_mask")  # attention that is more than a softmax
@@ -69,7 +70,7 @@ class Sums:
         device = logits.device
         slot, target = torch.tensor(slots, device=device), torch.tensor(targets, device=device)
         picked, hit = [], []
-        step = max(1, 2**21 // logits.shape[1])  # bounds the fp32 copy, and keeps it near the processor
+        step = max(1, PART.get(device.type, 2**27) // logits.shape[1])
         order = torch.argsort(slot, stable=True)
         bounds = torch.searchsorted(slot[order], torch.arange(0, logits.shape[0] + step, step, device=device)).tolist()
         for n, (a, b) in enumerate(itertools.pairwise(bounds)):
