@@ -15,7 +15,7 @@ import transformers as tf  # noqa: E402
 from test_lm import TEXT, write_model  # noqa: E402
 
 from fitra import lm  # noqa: E402
-from fitra.lm import shared  # noqa: E402
+from fitra.lm import packed, pieces, shared  # noqa: E402
 
 scoring = importlib.import_module("fitra.lm.score")  # `lm.score` is the function
 
@@ -69,7 +69,7 @@ def test_random_trees_of_prompts(model: lm.LM, seed: int, masked: bool, monkeypa
     monkeypatch.setattr(shared, "TRUNK", random.Random(seed + 2).choice([0, 2048]))
     monkeypatch.setitem(shared.HELD, "cpu", random.Random(seed + 3).choice([0, 2**28]))
     if masked:  # the way of devices without the kernel
-        monkeypatch.setattr(shared, "_FLASH", None)
+        monkeypatch.setattr(packed, "FLASH", None)
     assert shared.supports(model)
     want = plain(model, pairs, monkeypatch)
     for budget in (1, 200, 8192):
@@ -213,8 +213,8 @@ def test_what_cannot_be_shared_is_scored_plainly(name: str, model: lm.LM, monkey
 
 def test_a_model_that_computes_something_else_is_found_out(model: lm.LM, monkeypatch: pytest.MonkeyPatch) -> None:
     m = as_lm(KINDS["llama"], model.tokenizer)
-    real = shared._split
-    monkeypatch.setattr(shared, "_split", lambda *a: real(*a) * 1.01)
+    real = packed._split
+    monkeypatch.setattr(packed, "_split", lambda *a: real(*a) * 1.01)
     assert not shared.supports(m)
 
 
@@ -257,3 +257,89 @@ def test_perplexity_and_plain_reading_agree(model: lm.LM) -> None:
     asks = {(3, 4, 5, 6): [shared.Ask(1, 5, 0), shared.Ask(3, 9, 1)]}
     a, b = shared.read(model, asks, 2, 64), scoring._read(model, asks, 2, 64)
     assert a.total == pytest.approx(b.total, abs=1e-5) and a.count.tolist() == b.count.tolist() == [1, 1]
+
+
+def own_tokenizer(pattern: str | None, **more: Any) -> Any:
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    byte = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
+    steps = [pre_tokenizers.Split(Regex(pattern), "isolated"), byte] if pattern else [byte]
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(steps) if pattern else byte
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=["<s>", "<pad>"], initial_alphabet=byte.alphabet(), show_progress=False
+    )
+    bpe.train_from_iterator([" ".join(TEXT * 3), "\n\n a  b\n12 345 don't ok.\n\n"] * 4, trainer)
+    return tf.PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", pad_token="<pad>", **more)
+
+
+@pytest.mark.parametrize("pattern", [None, *pieces.KNOWN])
+def test_texts_encoded_in_parts_have_the_same_ids(pattern: str | None, model: lm.LM) -> None:
+    m = lm.LM(model.model, own_tokenizer(pattern), model.device, model.path)
+    assert pieces.cuttable(m.tokenizer)
+    draw = random.Random(1)
+    bits = [
+        *" ".join(TEXT).split(),
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        " \n ",
+        "\t",
+        "12",
+        ".",
+        "؟",
+        "،",
+        "<s>",
+        "'s",
+        "ـَ",
+        "é",
+        "x",
+    ]
+
+    def some(n: int) -> str:
+        return "".join(draw.choice(bits) + draw.choice(["", " ", "\n"]) for _ in range(n))
+
+    for _ in range(40):
+        head = some(draw.choice([0, 5, 60, 200]))
+        contexts = [head + some(draw.randint(0, 20)) for _ in range(draw.randint(1, 5))]
+        pairs = [(c, some(draw.randint(0, 4))) for c in contexts for _ in range(draw.randint(1, 3))]
+        alone, wholes = pieces.encode(m, pairs)
+        assert wholes == m.encode([c + o for c, o in pairs])
+        assert list(alone.values()) == m.encode(list(alone))
+
+
+def test_a_beginning_is_encoded_once(model: lm.LM) -> None:
+    m = lm.LM(model.model, own_tokenizer(None), model.device, model.path)
+    head = " ".join(TEXT * 20)
+    pairs = [(f"{head} {t} x\n{t}:", o) for t in TEXT * 3 for o in (" أ", " ب")]
+    seen = 0
+    real = m.tokenizer
+
+    class Counting:
+        backend_tokenizer, eos_token_id, bos_token_id = real.backend_tokenizer, real.eos_token_id, real.bos_token_id
+
+        def __call__(self, texts: Any, **k: Any) -> Any:
+            nonlocal seen
+            seen += sum(map(len, texts))
+            return real(texts, **k)
+
+    pieces.encode(lm.LM(m.model, Counting(), m.device, m.path), pairs)
+    assert seen < 3 * len(head) < sum(len(c) for c, _ in pairs) / 5
+
+
+def test_unknown_tokenizers_encode_whole_texts() -> None:
+    from tokenizers import AddedToken, normalizers, pre_tokenizers
+
+    fine = own_tokenizer(None)
+    assert pieces.cuttable(fine)
+    assert not pieces.cuttable(own_tokenizer(r"\w+\s|\s+|\S"))
+    fine.backend_tokenizer.add_tokens([AddedToken("the cat")])
+    assert not pieces.cuttable(fine)
+    for change in ("normalizer", "pre_tokenizer"):
+        other = own_tokenizer(None)
+        part = normalizers.NFKC() if change == "normalizer" else pre_tokenizers.Metaspace()
+        setattr(other.backend_tokenizer, change, part)
+        assert not pieces.cuttable(other)
+    assert not pieces.cuttable(object())

@@ -15,7 +15,9 @@ import torch
 from fitra.errors import FitraError
 from fitra.lm import shared
 from fitra.lm.load import LM
-from fitra.lm.shared import Ask, Sums
+from fitra.lm.packed import Ask, Unsupported
+from fitra.lm.pieces import encode
+from fitra.lm.shared import Sums
 
 WINDOW = 2**22  # characters scored together: some 500 questions with their examples, 60 MB of token ids
 
@@ -66,9 +68,7 @@ def stream(m: LM, pairs: Iterable[tuple[str, str]], batch_tokens: int = 8192) ->
 
 def _score(m: LM, pairs: Sequence[tuple[str, str]], batch_tokens: int, first: int) -> list[Score]:
     """`pairs` at once; `first` is the number of the first, for messages."""
-    contexts = list(dict.fromkeys(c for c, _ in pairs))
-    alone = dict(zip(contexts, m.encode(contexts), strict=True))
-    wholes = m.encode([c + o for c, o in pairs])
+    alone, wholes = encode(m, pairs)
     limit = m.max_positions
     asks: dict[tuple[int, ...], list[Ask]] = {}
     for i, ((context, option), whole) in enumerate(zip(pairs, wholes, strict=True)):
@@ -96,7 +96,7 @@ def _read_shared(m: LM, asks: dict[tuple[int, ...], list[Ask]], owners: int, bat
     if asks and shared.supports(m):
         try:
             return shared.read(m, asks, owners, batch_tokens)
-        except shared.Unsupported:
+        except Unsupported:
             pass
     return _read(m, asks, owners, batch_tokens)
 

@@ -4,7 +4,7 @@ Sequences with common beginnings form a tree. Long shared beginnings ("stems": t
 encoded once and their keys and values kept; what hangs on them ("twigs": a question with its options) is packed without
 padding into one row per forward, where every token sees its own ancestors alone. Projections and MLPs run over packed
 tokens; attention is split in two that are merged by their log-sum-exp: over the stem, and inside each twig (the
-split of Hydragen, Juravsky et al. 2024, section 3.1, and the tree mask of SpecInfer, Miao et al. 2023, section 4.2).
+split is that of Hydragen, Juravsky et al. 2024; the mask of a tree that of SpecInfer, Miao et al. 2023).
 
 The model needs to be one of transformers that lets its attention be exchanged. Whether that gives the same numbers is
 tried on the model itself before it is used; models with recurrence, ALiBi, attention sinks, capped scores or a window
@@ -19,16 +19,15 @@ import inspect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from fitra.lm import packed
 from fitra.lm.load import LM
+from fitra.lm.packed import CURRENT, NAME, Ask, Pack, Stem, Twig, Unsupported, blocks_of, mask_of, starts
 
 TWIG = 384  # tokens in a twig beyond the trunk that all its sequences share; more is cut into several twigs
 TRUNK = 2048  # tokens in a twig of several sequences: its mask grows with the square
@@ -37,24 +36,10 @@ PACK = {"cpu": 2048}  # tokens per forward, where fewer than the caller allows a
 KEPT = 2**23  # numbers that the head may write in one forward (positions times vocabulary)
 PART = {"cpu": 2**21}  # numbers of a log-softmax at a time: near the processor, and no large fp32 copy
 HELD = {"cpu": 2**28, "cuda": 2**31}  # bytes of keys and values of stems that one forward may need
-NAME = "fitra_shared"
-_REFUSED = ("softcap", "s_aux", "position_bias", "alibi", "head_mask")  # attention that is more than a softmax
-
-
-class Ask(NamedTuple):
-    """One reading: at position `at` of a sequence look up the token `target`; it counts for `owner`."""
-
-    at: int
-    target: int
-    owner: int
 
 
 Row = tuple[int, ...]
 Asks = Mapping[Row, Sequence[Ask]]
-
-
-class Unsupported(Exception):
-    """This model's attention cannot be split; nothing has been counted yet that the caller could keep."""
 
 
 class Sums:
@@ -91,133 +76,6 @@ class Sums:
         np.logical_and.at(self.greedy, who, torch.cat(hit).cpu().numpy())
 
 
-@dataclass(eq=False)
-class _Stem:
-    """A shared beginning: keys and values of its tokens and of all before them, by layer, (1, G, P, D) each."""
-
-    depth: int
-    kv: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
-
-    def bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for pair in self.kv.values() for t in pair)
-
-
-@dataclass(eq=False)
-class _Twig:
-    """A small tree in one packed stretch; `mask` (n, n) says who sees whom, None: each token all before it."""
-
-    tokens: list[int]
-    positions: list[int]
-    mask: np.ndarray[Any, np.dtype[np.bool_]] | None
-    asks: list[Ask]  # `at` is the token's place in the twig
-
-
-@dataclass
-class _Block:
-    """Twigs of like length side by side: `take` (B*L,) packed places, `back` (n,) where each packed token went."""
-
-    take: torch.Tensor
-    back: torch.Tensor
-    shape: tuple[int, int]
-    bias: torch.Tensor | None  # (B, 1, L, L), 0 or -inf; None: causal
-    a: int
-    b: int
-
-
-@dataclass
-class _Pack:
-    """One forward: stretches of packed tokens, each behind its stem (or none)."""
-
-    groups: list[tuple[_Stem | None, list[_Twig]]]
-    longest: int = 0
-    fill: _Stem | None = None  # the stem that this forward encodes
-    blocks: list[_Block] = field(default_factory=list)
-    masks: list[torch.Tensor] = field(default_factory=list)
-
-
-_PACK: ContextVar[_Pack] = ContextVar("fitra_pack")
-_FLASH = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
-
-
-def attend(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **more: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention over packed twigs and their stems, in the form transformers asks for: query (1, H, N, D)."""
-    pack = _PACK.get()
-    window = more.get("sliding_window")
-    if any(more.get(k) is not None for k in _REFUSED) or (window is not None and window < pack.longest):
-        raise Unsupported
-    if attention_mask is not None or query.shape[0] != 1 or query.shape[2] != key.shape[2]:
-        raise Unsupported
-    layer = module.layer_idx
-    if pack.fill is not None:
-        stem = pack.groups[0][0]
-        old = stem.kv[layer] if stem else (key[:, :, :0], value[:, :, :0])
-        pack.fill.kv[layer] = (torch.cat([old[0], key], 2), torch.cat([old[1], value], 2))
-    if scaling is None:
-        scaling = query.shape[-1] ** -0.5
-    if pack.masks:
-        return _masked(pack, layer, query, key, value, scaling), None
-    return _split(pack, layer, query, key, value, scaling), None
-
-
-def _heads(x: torch.Tensor, h: int) -> torch.Tensor:
-    """Key-value heads repeated for the query heads that share them."""
-    return x if x.shape[1] == h else x.repeat_interleave(h // x.shape[1], 1)
-
-
-def _masked(pack: _Pack, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
-    """One masked attention for each stem and what hangs on it; (1, N, H, D)."""
-    out, a = [], 0
-    for (stem, twigs), mask in zip(pack.groups, pack.masks, strict=True):
-        b = a + sum(len(t.tokens) for t in twigs)
-        keys, values = k[:, :, a:b], v[:, :, a:b]
-        if stem:
-            keys, values = torch.cat([stem.kv[layer][0], keys], 2), torch.cat([stem.kv[layer][1], values], 2)
-        h = q.shape[1]
-        got = torch.nn.functional.scaled_dot_product_attention(
-            q[:, :, a:b], _heads(keys, h), _heads(values, h), attn_mask=mask, scale=scale
-        )
-        out.append(got.transpose(1, 2))
-        a = b
-    return torch.cat(out, 1)
-
-
-def _split(pack: _Pack, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
-    """Attention inside twigs and over stems apart, merged by their log-sum-exp; (1, N, H, D)."""
-    h, d = q.shape[1], q.shape[3]
-    keys, values = _heads(k, h), _heads(v, h)
-    outs, sums = [], []
-    for block in pack.blocks:
-        n, width = block.shape
-        three = [x[0].index_select(1, block.take).view(h, n, width, d).transpose(0, 1) for x in (q, keys, values)]
-        o, s = _FLASH(*three, 0.0, block.bias is None, attn_mask=block.bias, scale=scale)  # type: ignore[misc]
-        outs.append(o.transpose(1, 2).reshape(n * width, h, d).index_select(0, block.back))
-        sums.append(s.transpose(1, 2).reshape(n * width, h).index_select(0, block.back))
-    out = torch.cat(outs) if len(outs) > 1 else outs[0]  # (N, H, D)
-    lse = torch.cat(sums) if len(sums) > 1 else sums[0]  # (N, H)
-    a = 0
-    for stem, twigs in pack.groups:
-        b = a + sum(len(t.tokens) for t in twigs)
-        if stem:
-            pk, pv = stem.kv[layer]
-            o, s = _FLASH(q[:, :, a:b], _heads(pk, h), _heads(pv, h), 0.0, False, scale=scale)  # type: ignore[misc]
-            share = torch.sigmoid(s[0].transpose(0, 1) - lse[a:b]).to(out.dtype)[:, :, None]
-            out[a:b] = torch.lerp(out[a:b], o[0].transpose(0, 1), share)
-        a = b
-    return out[None]
-
-
-ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
-
-
 # --- the forest -------------------------------------------------------------------------------------------------------
 
 
@@ -245,7 +103,7 @@ class _Forest:
         known[0] = depth
         return int((self.lens[lo:hi] - known).sum())
 
-    def twig(self, lo: int, hi: int, depth: int) -> _Twig:
+    def twig(self, lo: int, hi: int, depth: int) -> Twig:
         """Rows lo..hi beyond `depth` as one tree, in depth-first order."""
         tokens: list[int] = []
         positions: list[int] = []
@@ -267,7 +125,7 @@ class _Forest:
             tokens.extend(row[depth + old :])
             positions.extend(range(depth + old, len(row)))
             asks.extend(Ask(path[x.at - depth], x.target, x.owner) for x in self.asks[row])
-        return _Twig(tokens, positions, mask if hi - lo > 1 else None, asks)
+        return Twig(tokens, positions, mask if hi - lo > 1 else None, asks)
 
 
 class _Reader:
@@ -278,13 +136,13 @@ class _Reader:
         self.kind = m.device.type
         self.pack_tokens = min(batch_tokens, PACK.get(self.kind, batch_tokens))
         self.kept = max(1, KEPT // int(m.model.config.get_text_config().vocab_size))
-        self.pending: list[tuple[_Stem | None, list[_Twig]]] = []
+        self.pending: list[tuple[Stem | None, list[Twig]]] = []
         self.tokens = self.reads = 0
 
     def read(self, forest: _Forest) -> None:
         """Everything in the forest, depth first, so that few stems are alive at a time."""
         longest = int(forest.lens.max(initial=0))
-        todo: list[tuple[int, int, _Stem | None, int]] = [(0, len(forest.rows), None, 0)]
+        todo: list[tuple[int, int, Stem | None, int]] = [(0, len(forest.rows), None, 0)]
         while todo:
             lo, hi, stem, depth = todo.pop()
             if depth > (stem.depth if stem else 0):
@@ -308,15 +166,15 @@ class _Reader:
                 self.put(stem, twig, longest)
         self.flush(longest)
 
-    def encode(self, ids: Row, parent: _Stem | None, longest: int) -> _Stem:
+    def encode(self, ids: Row, parent: Stem | None, longest: int) -> Stem:
         """Keys and values of `ids`, of which `parent` holds the first."""
-        stem = _Stem(len(ids))
+        stem = Stem(len(ids))
         begin = parent.depth if parent else 0
-        twig = _Twig(list(ids[begin:]), list(range(begin, len(ids))), None, [])
-        self.forward(_Pack([(parent, [twig])], longest, fill=stem))
+        twig = Twig(list(ids[begin:]), list(range(begin, len(ids))), None, [])
+        self.forward(Pack([(parent, [twig])], longest, fill=stem))
         return stem
 
-    def put(self, stem: _Stem | None, twig: _Twig, longest: int) -> None:
+    def put(self, stem: Stem | None, twig: Twig, longest: int) -> None:
         full = self.tokens + len(twig.tokens) > self.pack_tokens or self.reads + len(twig.asks) > self.kept
         if self.pending and full:
             self.flush(longest)
@@ -331,22 +189,22 @@ class _Reader:
 
     def flush(self, longest: int) -> None:
         if self.pending:
-            self.forward(_Pack(self.pending, longest))
+            self.forward(Pack(self.pending, longest))
         self.pending, self.tokens, self.reads = [], 0, 0
 
-    def forward(self, pack: _Pack) -> None:
+    def forward(self, pack: Pack) -> None:
         """Run the model over the packed tokens and take what the twigs ask."""
         twigs = [t for _, some in pack.groups for t in some]
         device = self.m.device
         ids = torch.tensor([[x for t in twigs for x in t.tokens]], device=device)
         positions = torch.tensor([[x for t in twigs for x in t.positions]], device=device)
-        if _FLASH is not None and self.kind == "cpu":
-            pack.blocks = list(_blocks(twigs, self.m.model.dtype))
+        if packed.FLASH is not None and self.kind == "cpu":
+            pack.blocks = list(blocks_of(twigs, self.m.model.dtype))
         else:
-            pack.masks = [_mask(stem, some, device) for stem, some in pack.groups]
-        asks = [Ask(a + x.at, x.target, x.owner) for a, t in _starts(twigs) for x in t.asks]
+            pack.masks = [mask_of(stem, some, device) for stem, some in pack.groups]
+        asks = [Ask(a + x.at, x.target, x.owner) for a, t in starts(twigs) for x in t.asks]
         keep = sorted({x.at for x in asks}) or [ids.shape[1] - 1]
-        token = _PACK.set(pack)
+        token = CURRENT.set(pack)
         try:
             out = self.m.model(
                 input_ids=ids,
@@ -355,57 +213,10 @@ class _Reader:
                 logits_to_keep=torch.tensor(keep, device=device),
             ).logits[0]  # (kept, V)
         finally:
-            _PACK.reset(token)
+            CURRENT.reset(token)
         if asks:
             slot = {at: j for j, at in enumerate(keep)}
             self.sums.add(out, [slot[x.at] for x in asks], [x.target for x in asks], [x.owner for x in asks])
-
-
-def _starts(twigs: Sequence[_Twig]) -> Iterator[tuple[int, _Twig]]:
-    a = 0
-    for t in twigs:
-        yield a, t
-        a += len(t.tokens)
-
-
-def _mask(stem: _Stem | None, twigs: Sequence[_Twig], device: torch.device) -> torch.Tensor:
-    """Who sees whom behind one stem: (1, 1, n, P + n), True where seen."""
-    p, n = stem.depth if stem else 0, sum(len(t.tokens) for t in twigs)
-    mask = np.zeros((n, p + n), dtype=bool)
-    mask[:, :p] = True
-    for a, t in _starts(twigs):
-        b = a + len(t.tokens)
-        mask[a:b, p + a : p + b] = np.tri(b - a, dtype=bool) if t.mask is None else t.mask
-    return torch.from_numpy(mask)[None, None].to(device)
-
-
-def _blocks(twigs: Sequence[_Twig], dtype: torch.dtype) -> Iterator[_Block]:
-    """Neighbouring twigs of like length, padded to the longest of them."""
-    group: list[_Twig] = []
-    first = a = 0
-    for t in [*twigs, None]:
-        sizes = [len(x.tokens) for x in group]
-        if group and (t is None or not 0.6 * max(sizes) <= len(t.tokens) <= min(sizes) / 0.6):
-            width = max(sizes)
-            take = np.zeros((len(group), width), dtype=np.int64)
-            trees = any(x.mask is not None for x in group)
-            seen = np.zeros((len(group), 1, width, width), dtype=bool)
-            for k, (at, x) in enumerate(_starts(group)):
-                n = sizes[k]
-                take[k, :n] = np.arange(first + at, first + at + n)
-                if trees:
-                    seen[k, 0, :n, :n] = np.tri(n, dtype=bool) if x.mask is None else x.mask
-                    seen[k, 0, range(n, width), range(n, width)] = True  # a padded place must see something
-            bias = torch.zeros(seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~seen), -torch.inf)
-            back = np.concatenate([k * width + np.arange(n) for k, n in enumerate(sizes)])
-            yield _Block(
-                torch.from_numpy(take.reshape(-1)), torch.from_numpy(back), (len(group), width),
-                bias if trees else None, first, a,
-            )  # fmt: skip
-            group, first = [], a
-        if t is not None:
-            group.append(t)
-            a += len(t.tokens)
 
 
 # --- which models -----------------------------------------------------------------------------------------------------
