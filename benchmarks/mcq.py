@@ -8,9 +8,9 @@ the subject or none. `letters`: the options stand in the prompt, the letters are
 texts are scored. Models: Llama type, untrained, tied head, 32k vocabulary trained on Arabic text, fp32.
 
 The two take turns. No time is told unless they are equal: same token ids, same prediction on every item,
-log-likelihoods within 1e-4. Both are given strings and give back one log-likelihood for each option: encoding counts on both sides, loading on
-neither. lm-eval runs at the batch size that was fastest on a sample. Last lines: lm-eval's seconds over ours, with five
-shots, all questions of a model together.
+log-likelihoods within 1e-4. Both are given strings and give back one log-likelihood for each option: encoding counts on
+both sides, loading on neither. lm-eval runs at the batch size that was fastest on a sample. Last lines: lm-eval's
+seconds over ours, with five shots, all questions of a model together.
 """
 
 from __future__ import annotations
