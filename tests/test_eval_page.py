@@ -48,14 +48,15 @@ def item(i: int, right: bool, task: str = "mcq", **more: Any) -> dict[str, Any]:
 
 
 def write(folder: Path, rows: list[dict[str, Any]], scores: dict[str, Any], tables: dict[str, Any] | None = None,
-          **notes: Any) -> Path:  # fmt: skip
+          contamination: dict[str, Any] | None = None) -> Path:  # fmt: skip
     """An evaluation on disk, as `fitra eval run` leaves it."""
     with open_stage(folder, stage="evaluate", config={"n": folder.name}, inputs={}, licence_class="B") as st:
         st.write_table("items", pa.Table.from_pylist(rows))
         st.write_json("scores.json", scores)
         if tables is not None:
             st.write_json("tables.json", tables)
-        st.notes.update(notes)
+        if contamination is not None:
+            st.write_json("contamination.json", contamination)
     return folder
 
 
@@ -98,7 +99,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         }
         made[name] = write(
             where / name, rows + written + evil, scores, {"mcq": tables_of(rows), TASK: tables_of(evil)},
-            contamination={"mcq": {"items": 60, "indexed": 60, "found": 4, "documents_read": 9}},
+            contamination={"benchmarks": {"mcq": {"items": 60, "indexed": 55, "found": 4, "documents_read": 9}}},
         )  # fmt: skip
     return made
 
@@ -129,7 +130,7 @@ def test_scores_stand_as_published_and_cleaned(html: str) -> None:
     assert "5 test rows repeat a dev statement" in words and "1 thing to know" in words
     assert "1.234" in words and "lower is better" in words and "123.4%" not in words
     assert "heldout" in words and "licence class B" in words
-    assert "mcq base 4 of 60 6.7%" in words  # contamination
+    assert "mcq base 4 of 60 6.7% 55 9" in words  # contamination
 
 
 def test_differences_are_those_of_compare(html: str, folders: dict[str, Path]) -> None:

@@ -24,7 +24,7 @@ __all__ = ["interval", "render", "write"]
 TONES = 5  # colours that models are told apart by; names stand beside them everywhere
 # Metrics that are no shares.
 WHOLE = frozenset(
-    ["bits_per_byte", "perplexity", "rating", "rating_turn1", "rating_turn2", "harmlessness", "helpfulness"]
+    ("bits_per_byte", "perplexity", "rating", "rating_turn1", "rating_turn2", "harmlessness", "helpfulness")
 )
 
 

@@ -45,6 +45,7 @@ def collect(folders: Mapping[str, Path], seed: int = 0) -> dict[str, Any]:
             "manifest": manifest,
             "scores": {k: _whole(v) for k, v in scores(folder).items() if isinstance(v, Mapping)},
             "tables": _json(Path(folder) / "tables.json"),
+            "contamination": _json(Path(folder) / "contamination.json"),
             "rows": _rows(folder),
         }
     models = [_model(name, side) for name, side in sides.items()]
@@ -103,11 +104,12 @@ def _model(name: str, side: Mapping[str, Any]) -> dict[str, Any]:
 
 def _contaminated(name: str, side: Mapping[str, Any]) -> list[dict[str, Any]]:
     """task, model, found, n for each benchmark whose questions were looked for in a corpus."""
-    found = side["manifest"].get("notes", {}).get("contamination")
+    found = side["contamination"].get("benchmarks")
     if not isinstance(found, Mapping):
         return []
     return [
-        {"task": task, "model": name, "found": got.get("found") or 0, "n": got.get("items") or 0}
+        {"task": task, "model": name, "found": got.get("found") or 0, "n": got.get("items") or 0,
+         "told": got.get("indexed"), "documents": got.get("documents_read")}
         for task, got in found.items() if isinstance(got, Mapping)
     ]  # fmt: skip
 

@@ -112,7 +112,11 @@ def _warnings(found: Mapping[str, Any]) -> list[str]:
     if n["incomplete"]:
         out.append(f"{n['incomplete']} of {n['pairs']} pairs have fewer judgements than a verdict needs: left out")
     if n["undecided"]:
-        out.append(f"{n['undecided']} of {n['pairs']} pairs are undecided: left out")
+        waiting = len(found["tie_breaks_needed"])
+        out.append(
+            f"{n['undecided']} of {n['pairs']} pairs are undecided: left out"
+            + (f"; {waiting} of them wait for one more rater" if waiting else "")
+        )
     kappa = found["agreement"].get("fleiss_kappa", {})
     if kappa.get("ci_low") is not None and kappa["ci_low"] <= 0:
         out.append("the raters' agreement is not told apart from chance")
