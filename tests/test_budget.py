@@ -33,8 +33,8 @@ def test_costs() -> None:
 
 def test_details_of_the_usage_are_kept(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4, "audio": None}, "x": True, "y": 1.5}
-    assert endpoints._usage(usage) == {"prompt_tokens": 9, "cached_tokens": 4}
-    assert endpoints._usage(None) == endpoints._usage([1]) == {}
+    assert endpoints.usage_of(usage) == {"prompt_tokens": 9, "cached_tokens": 4}
+    assert endpoints.usage_of(None) == endpoints.usage_of([1]) == {}
 
 
 @pytest.mark.parametrize("limit", [{"tokens": 3000}, {"money": 0.0003}])
