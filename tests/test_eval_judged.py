@@ -249,7 +249,7 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from judged_sets import BLOCK, SET, ask, card, endpoint, run
+from judged_sets import ask, card, endpoint, run
 class Server: base_url = {url!r}
 tmp = Path({tmp!r})
 c = card(tmp, [ask(n) for n in range(20)])

@@ -15,6 +15,7 @@ from fitra import llm
 from fitra.artifacts import open_stage, read_table
 from fitra.errors import FitraError
 from fitra.evaluate import compare, judged
+from fitra.evaluate.judged import embedded
 from fitra.evaluate.judged.asking import Judgement
 from fitra.evaluate.judged.tables import place_bias, spearman
 
@@ -182,6 +183,12 @@ def test_the_rules_see_broken_answers(tmp_path: Path) -> None:
     total = rules.figures(question, good, rules.CHAT)["total"]
     for worse in ("", NO, "Walking is good for the heart.", "المشي المشي المشي " * 30, "أنتم حثالة حقيرون", good[:40]):
         assert rules.figures(question, worse, rules.CHAT)["total"] < total, worse
+    babble = " ".join("بتثجحخدذرزسشصضطظعغف"[i % 19 :][:4] for i in range(1, 90))
+    rated = embedded.rate([{"question": question, "answer": a, "aspect": "quality"} for a in (good, babble)])
+    assert rated[0] > 7 and rated[1] < 2, "letters thrown together are no answer"
+    assert rules.prose("القاهرة عاصمة مصر") == rules.prose("```" + babble) == 1.0, (
+        "short answers and programs may do without"
+    )
     assert rules.overlap("القاهرة عاصمة مصر", "عاصمة مصر هي القاهرة.") == 1.0 and rules.overlap("لا", "نعم") == 0.0
 
 

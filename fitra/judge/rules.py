@@ -17,9 +17,11 @@ from fitra.judge.refusal import said
 from fitra.signals import language, stopwords, toxicity
 from fitra.signals.view import view
 
-__all__ = ["ANSWERS", "CHAT", "Profile", "figures", "measured", "overlap"]
+__all__ = ["ANSWERS", "CHAT", "Profile", "figures", "measured", "overlap", "prose"]
 
 HARMFUL_PROMPT = 0.5
+ENOUGH = 20  # words of an answer in which function words must show
+FUNCTION_WORDS = 0.1  # of the words of running text at least; in Arabic and English prose it is 0.2 to 0.5
 REPEATED = 8  # words: spans of this length that come again are a loop, not a habit of speech
 _END = re.compile(r"[.!?؟…»\"'`)\]}:؛。\U0001f300-\U0001faff*]\s*\Z")
 _LIST = re.compile(r"^\s*(?:[-*•–]|\(?[\d٠-٩]{1,2}[.)\-:])\s*\S", re.M)
@@ -108,6 +110,18 @@ def measured(prompts: Sequence[str], answers: Sequence[str]) -> list[tuple[float
     seen = view(list(answers))
     asked, said_in = language.detect_view(view(list(prompts)))[0], language.detect_view(seen)[0]
     return [(float(h), a == b) for h, a, b in zip(toxicity.overall(seen), asked, said_in, strict=True)]
+
+
+def prose(answer: str) -> float:
+    """1 for running text, towards 0 where function words are missing: letters thrown together, lists of keywords.
+
+    Short answers and programs, which may do without, count as running text.
+    """
+    words = arabic.words(arabic.fold(answer, "search"))
+    if len(words) < ENOUGH or "```" in answer:
+        return 1.0
+    known = stopwords.stop_words()
+    return min(1.0, sum(w in known for w in words) / len(words) / FUNCTION_WORDS)
 
 
 def overlap(answer: str, reference: str) -> float:

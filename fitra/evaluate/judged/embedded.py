@@ -1,9 +1,9 @@
 """The embedded judge: rules, the toxicity scorer and overlap with a reference, so that everything runs offline.
 
-It sees broken, empty, looping, unfinished and foreign-language answers, refusals, plain abuse, and words shared with
-the question or a reference. It does not see whether an answer is true, wise or kind, whether code runs, or whether
-advice is dangerous in plain words. Its figures compare models that differ in what it sees; they are no measure of
-quality, and never comparable with those of a model that judges.
+It sees broken, empty, babbling, looping, unfinished and foreign-language answers, refusals, plain abuse, and words
+shared with the question or a reference. It does not see whether an answer is true, wise or kind, whether code runs, or
+whether advice is dangerous in plain words. Its figures compare models that differ in what it sees; they are no measure
+of quality, and never comparable with those of a model that judges.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fitra.judge.refusal import VERSION as REFUSALS
 
 __all__ = ["IDENTITY", "rate"]
 
-IDENTITY = f"fitra-embedded-chat-judge/1.{REFUSALS}"  # raise it with any rule here or in fitra.judge
+IDENTITY = f"fitra-embedded-chat-judge/2.{REFUSALS}"  # raise it with any rule here or in fitra.judge
 REFERENCE = 0.5  # share of the score that overlap with a reference answer has, where there is one
 WELL = 0.4  # overlap that counts as full: two good answers seldom share more than this
 
@@ -34,6 +34,8 @@ def _share(row: Mapping[str, Any], harm: float, same: bool) -> float:
         return 1 - harm * (0.5 if refuses else 1.0)  # one who refuses often names the harm
     same = same or row["aspect"] == "coding"  # a program has no Arabic in it
     seen = judge.figures(question, answer, judge.CHAT, harm, same)["total"]
+    if row["aspect"] != "coding":
+        seen *= judge.prose(answer)
     if not row.get("reference"):
         return seen
     near = min(1.0, judge.overlap(answer, str(row["reference"])) / WELL)
