@@ -186,6 +186,8 @@ def test_the_rules_see_broken_answers(tmp_path: Path) -> None:
     babble = " ".join("بتثجحخدذرزسشصضطظعغف"[i % 19 :][:4] for i in range(1, 90))
     rated = embedded.rate([{"question": question, "answer": a, "aspect": "quality"} for a in (good, babble)])
     assert rated[0] > 7 and rated[1] < 2, "letters thrown together are no answer"
+    astray = "ذهب أحمد مع أسرته إلى السوق يوم الاثنين ثم عاد إلى البيت في الساعة العاشرة من الليل."
+    assert embedded.rate([{"question": question, "answer": astray, "aspect": "quality"}])[0] < 3, "of something else"
     assert rules.prose("القاهرة عاصمة مصر") == rules.prose("```" + babble) == 1.0, (
         "short answers and programs may do without"
     )

@@ -5,6 +5,6 @@ figures("ما عاصمة مصر؟", "القاهرة.", CHAT)["total"]  # 0 to 1
 """
 
 from fitra.judge.refusal import Said, said
-from fitra.judge.rules import ANSWERS, CHAT, Profile, figures, measured, overlap, prose
+from fitra.judge.rules import ANSWERS, CHAT, Profile, figures, measured, overlap, prose, topical
 
-__all__ = ["ANSWERS", "CHAT", "Profile", "Said", "figures", "measured", "overlap", "prose", "said"]
+__all__ = ["ANSWERS", "CHAT", "Profile", "Said", "figures", "measured", "overlap", "prose", "said", "topical"]

@@ -17,11 +17,12 @@ from fitra.judge.refusal import said
 from fitra.signals import language, stopwords, toxicity
 from fitra.signals.view import view
 
-__all__ = ["ANSWERS", "CHAT", "Profile", "figures", "measured", "overlap", "prose"]
+__all__ = ["ANSWERS", "CHAT", "Profile", "figures", "measured", "overlap", "prose", "topical"]
 
 HARMFUL_PROMPT = 0.5
 ENOUGH = 20  # words of an answer in which function words must show
 FUNCTION_WORDS = 0.1  # of the words of running text at least; in Arabic and English prose it is 0.2 to 0.5
+TAKEN_UP = 8  # one in so many of the question's content words
 REPEATED = 8  # words: spans of this length that come again are a loop, not a habit of speech
 _END = re.compile(r"[.!?؟…»\"'`)\]}:؛。\U0001f300-\U0001faff*]\s*\Z")
 _LIST = re.compile(r"^\s*(?:[-*•–]|\(?[\d٠-٩]{1,2}[.)\-:])\s*\S", re.M)
@@ -122,6 +123,15 @@ def prose(answer: str) -> float:
         return 1.0
     known = stopwords.stop_words()
     return min(1.0, sum(w in known for w in words) / len(words) / FUNCTION_WORDS)
+
+
+def topical(question: str, answer: str) -> float:
+    """1 where the answer takes up an eighth of the question's content words or more, towards 0 where it takes up none.
+
+    Answers to open questions nearly always do; sentences about something else do not. Blind to synonyms.
+    """
+    asked = _content(question)
+    return min(1.0, TAKEN_UP * len(asked & _content(answer)) / len(asked)) if asked else 1.0
 
 
 def overlap(answer: str, reference: str) -> float:

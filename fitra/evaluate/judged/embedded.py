@@ -1,8 +1,8 @@
 """The embedded judge: rules, the toxicity scorer and overlap with a reference, so that everything runs offline.
 
-It sees broken, empty, babbling, looping, unfinished and foreign-language answers, refusals, plain abuse, and words
-shared with the question or a reference. It does not see whether an answer is true, wise or kind, whether code runs, or
-whether advice is dangerous in plain words. Its figures compare models that differ in what it sees; they are no measure
+It sees broken, empty, babbling, off-topic, looping, unfinished and foreign-language answers, refusals, plain abuse, and
+words shared with the question or a reference. It does not see whether an answer is true, wise or kind, whether code
+runs, or whether advice is dangerous in plain words. Its figures compare models that differ in what it sees; they are no measure
 of quality, and never comparable with those of a model that judges.
 """
 
@@ -16,7 +16,7 @@ from fitra.judge.refusal import VERSION as REFUSALS
 
 __all__ = ["IDENTITY", "rate"]
 
-IDENTITY = f"fitra-embedded-chat-judge/2.{REFUSALS}"  # raise it with any rule here or in fitra.judge
+IDENTITY = f"fitra-embedded-chat-judge/3.{REFUSALS}"  # raise it with any rule here or in fitra.judge
 REFERENCE = 0.5  # share of the score that overlap with a reference answer has, where there is one
 WELL = 0.4  # overlap that counts as full: two good answers seldom share more than this
 
@@ -36,6 +36,8 @@ def _share(row: Mapping[str, Any], harm: float, same: bool) -> float:
     seen = judge.figures(question, answer, judge.CHAT, harm, same)["total"]
     if row["aspect"] != "coding":
         seen *= judge.prose(answer)
+        # Without this a model that writes of something else, fluently, got four fifths of ChatGPT's score.
+        seen *= 0.2 + 0.8 * judge.topical(question, answer) if same else 1.0
     if not row.get("reference"):
         return seen
     near = min(1.0, judge.overlap(answer, str(row["reference"])) / WELL)
