@@ -220,6 +220,8 @@ def test_what_people_wrote_teaches_the_worker(tmp_path: Path) -> None:
     assert masking.unmask(found[0].after, found[0].before) == rows[0]["rewrite"]
     more = programme.seed(recipe.Seed(documents=2), ["ar"], held, tmp_path / "seed2", 0, (path, POLICY))
     assert 3 <= more["counts"]["documents"] <= 5  # two of six, and the judged ones
+    alone = programme.seed(recipe.Seed(documents=2), ["ar"], held, tmp_path / "seed3", 0)
+    assert alone["counts"]["documents"] == 2
 
 
 def test_a_recipe_whose_expert_are_people(tmp_path: Path) -> None:

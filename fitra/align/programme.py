@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
@@ -50,13 +52,18 @@ def seed(
                 texts = mine["text"].to_pylist() if cfg.by != "random" else []
                 model = Path(cfg.model) if cfg.model else None
                 ids = seeds.choose(mine["id"].to_pylist(), texts, cfg.documents, cfg.by, model, number)
-            seen = documents.to_table(columns=["id", "text"], filter=pc.field("id").isin(list(judged)))
+            seen = documents.to_table(columns=["id", "text"], filter=_in(list(judged)))
             ids += [r["id"] for r in seen.to_pylist() if human.fits(judged[r["id"]], r["text"] or "")]
-            chosen = documents.to_table(filter=pc.field("id").isin(ids)).sort_by("id")
+            chosen = documents.to_table(filter=_in(ids)).sort_by("id")
             st.write_table("documents", chosen)
             st.counts |= {"documents": chosen.num_rows, "of": mine.num_rows}
             st.licence_class = worst_licence(chosen["licence_class"].to_pylist())
     return read_manifest(out)
+
+
+def _in(ids: Sequence[str]) -> pc.Expression:
+    """Rows with one of these ids; the type is said, since an empty list has none."""
+    return pc.field("id").isin(pa.array(ids, pa.string()))
 
 
 def taken(stage: Path | None) -> dict[str, dict[str, Any]]:

@@ -2,8 +2,8 @@
 
 It sees broken, empty, babbling, off-topic, looping, unfinished and foreign-language answers, refusals, plain abuse, and
 words shared with the question or a reference. It does not see whether an answer is true, wise or kind, whether code
-runs, or whether advice is dangerous in plain words. Its figures compare models that differ in what it sees; they are no measure
-of quality, and never comparable with those of a model that judges.
+runs, or whether advice is dangerous in plain words. Its figures compare models that differ in what it sees; they are no
+measure of quality, and never comparable with those of a model that judges.
 """
 
 from __future__ import annotations
